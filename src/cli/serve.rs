@@ -1,0 +1,127 @@
+//! `moorgate serve`: the gateway itself, from the banner to the exit.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use serde::Serialize;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Failure, FileArgs, load, print};
+use crate::{
+    app::{App, Parts},
+    config::{Config, LogFormat, LogLevel, Override, ProviderKind},
+    telemetry::{self, logs},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// The address to listen on
+    #[arg(long)]
+    host: Option<String>,
+    /// The port to listen on; 0 is any free one
+    #[arg(long)]
+    port: Option<String>,
+    /// Print the banner as one JSON object on one line
+    #[arg(long)]
+    print_json: bool,
+    #[command(flatten)]
+    files: FileArgs,
+}
+
+/// The exit code of a process that was interrupted (128 and the number of SIGINT), after the second signal.
+const INTERRUPTED: i32 = 130;
+
+pub(super) fn run(arguments: ServeArgs) -> Result<(), Failure> {
+    let mut overrides = Vec::new();
+    overrides.extend(arguments.host.map(|value| Override { flag: "--host", key: "gateway.host", value }));
+    overrides.extend(arguments.port.map(|value| Override { flag: "--port", key: "gateway.port", value }));
+    let config = load(arguments.files, overrides)?;
+    let format = match config.observability.log_format {
+        LogFormat::Text => telemetry::LogFormat::Text,
+        LogFormat::Json => telemetry::LogFormat::Json,
+    };
+    logs::init(format, level_name(config.observability.log_level))
+        .map_err(|error| Failure::new(Failure::CONFIGURATION, error))?;
+    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(Failure::UNAVAILABLE, error))?;
+    runtime.block_on(serve(&config, arguments.print_json))
+}
+
+async fn serve(config: &Config, print_json: bool) -> Result<(), Failure> {
+    let unavailable = |error| Failure::new(Failure::UNAVAILABLE, error);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(unavailable)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(unavailable)?;
+    let app = App::start(config, Parts::default()).await?;
+    print(if print_json { json_banner(config, &app) } else { banner(config, &app) });
+    either(&mut interrupt, &mut terminate).await;
+    tracing::info!("stopping: what is in flight is finished first; a second signal exits at once");
+    tokio::select! {
+        () = app.shutdown() => Ok(()),
+        () = either(&mut interrupt, &mut terminate) => std::process::exit(INTERRUPTED),
+    }
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+fn level_name(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
+    }
+}
+
+fn url(app: &App) -> String {
+    format!("http://{}", app.address())
+}
+
+#[derive(Serialize)]
+struct JsonBanner<'a> {
+    url: String,
+    pairing_code: Option<&'a str>,
+    database: String,
+}
+
+fn json_banner(config: &Config, app: &App) -> String {
+    let pairing_code = app.pairing_code().map(|code| code.expose());
+    let banner = JsonBanner { url: url(app), pairing_code, database: config.database.path.display().to_string() };
+    serde_json::to_string(&banner).map(|line| line + "\n").unwrap_or_default()
+}
+
+fn banner(config: &Config, app: &App) -> String {
+    let mut text = format!("Moorgate is listening on {}\n", url(app));
+    let mut line = |label: &str, value: &str| writeln!(text, "  {label:<9} {value}").ok(); // a String takes all
+    line("Database:", &config.database.path.display().to_string());
+    line("Provider:", &provider_line(config));
+    line("Post to:", "/pair, /webhook");
+    line("Look at:", "/health, /ready, /metrics");
+    let minutes = config.gateway.pairing_code_ttl.as_secs().div_ceil(60);
+    match app.pairing_code() {
+        Some(code) => write!(
+            text,
+            "\nNo client is paired. This code pairs one, within {minutes} minutes:\n\nX-Pairing-Code: {}\n\n",
+            code.expose()
+        ),
+        None if config.gateway.require_pairing => {
+            writeln!(text, "\nClients need their token. Pair another one with: moorgate pair\n")
+        }
+        None => writeln!(text, "\nPairing is off: every request is accepted.\n"),
+    }
+    .ok();
+    text
+}
+
+fn provider_line(config: &Config) -> String {
+    match config.provider.kind {
+        ProviderKind::Echo => "echo: it answers with the message itself; set [provider] for a model".into(),
+        ProviderKind::OpenAi => format!("openai: {} at {}", config.provider.model, config.provider.base_url),
+    }
+}

@@ -1,0 +1,122 @@
+//! The configuration: every layer read, checked and put together before anything starts.
+//!
+//! The layers, each over the one before: the compiled-in `config.toml.example`, one file, the environment,
+//! the command line. [`load`] takes them as plain values and returns either a [`Config`] in which every value
+//! is valid, or a [`ConfigError`] with every problem of every layer and where it is. It reads files (the
+//! configuration file, and files that hold secrets) but neither the process's environment nor its arguments.
+//!
+//! There is one file here for each section. A new key is a line in its section's `read` and an entry in
+//! `config.toml.example`.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+mod base_url;
+mod channel;
+mod database;
+mod environment;
+mod error;
+mod file;
+mod gateway;
+mod nearest;
+mod observability;
+mod provider;
+mod reader;
+mod setting;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use channel::{Channels, WebhookChannel};
+pub use database::{Database, Synchronous};
+pub use error::{ConfigError, Problem, Source};
+pub use gateway::{Gateway, PairedToken};
+pub use observability::{LogFormat, LogLevel, MetricsBackend, Observability};
+pub use provider::{Provider, ProviderKind};
+
+use reader::Reader;
+use setting::Settings;
+
+/// Everything the gateway can be told. Secrets are redacted in `Debug`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `[gateway]`.
+    pub gateway: Gateway,
+    /// `[database]`.
+    pub database: Database,
+    /// `[provider]`.
+    pub provider: Provider,
+    /// `[observability]`.
+    pub observability: Observability,
+    /// `[channels_config]`.
+    pub channels: Channels,
+    /// The configuration file that was read.
+    pub file: Option<PathBuf>,
+    /// What the operator should know, a sentence each, with its source.
+    pub warnings: Vec<String>,
+}
+
+/// What a configuration is made of besides the compiled-in defaults.
+#[derive(Default)]
+pub struct Inputs {
+    /// The file named with `--config`.
+    pub config_flag: Option<PathBuf>,
+    /// The environment (`std::env::vars_os().collect()`).
+    pub env: BTreeMap<OsString, OsString>,
+    /// The working folder, where relative paths start.
+    pub cwd: PathBuf,
+    /// The flags that stand for a key.
+    pub overrides: Vec<Override>,
+}
+
+/// A flag that stands for a key.
+pub struct Override {
+    /// The flag with its dashes, `--port`.
+    pub flag: &'static str,
+    /// The dotted name of its key, `gateway.port`.
+    pub key: &'static str,
+    /// The flag's value as it was typed.
+    pub value: String,
+}
+
+/// Reads all layers.
+///
+/// # Errors
+///
+/// All problems of all layers, each with its source. No secret's value is among them.
+pub fn load(inputs: &Inputs) -> Result<Config, ConfigError> {
+    let mut settings = Settings::defaults();
+    let file = file::apply(inputs, &mut settings);
+    environment::apply(&inputs.env, &mut settings);
+    for flag in &inputs.overrides {
+        settings.give_text(flag.key, &flag.value, Source::Flag(flag.flag));
+    }
+    let mut reader = Reader::new(&settings, &inputs.cwd);
+    let config = Config::read(&mut reader);
+    let warnings = reader.finish()?;
+    Ok(Config { file, warnings, ..config })
+}
+
+impl Config {
+    fn read(r: &mut Reader<'_>) -> Self {
+        Self {
+            gateway: Gateway::read(r),
+            database: Database::read(r),
+            provider: Provider::read(r),
+            observability: Observability::read(r),
+            channels: Channels::read(r),
+            file: None,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+impl Default for Config {
+    /// What `config.toml.example` says.
+    fn default() -> Self {
+        Self::read(&mut Reader::new(&Settings::defaults(), Path::new("")))
+    }
+}

@@ -1,0 +1,230 @@
+//! Typed values out of the layers.
+//!
+//! Each getter takes the dotted name of a key. When what is in force is not what the key takes, it notes a
+//! problem and returns a placeholder, so that one run finds every problem; [`Reader::finish`] then fails.
+
+use std::{collections::BTreeSet, fmt::Display, fs, ops::RangeInclusive, path::Path, time::Duration};
+
+use super::{
+    error::{ConfigError, Problem, Source},
+    setting::Settings,
+    value::{Entry, Value},
+};
+use crate::domain::secret::Secret;
+
+/// Reads keys, and remembers which ones and what was wrong with them.
+pub(super) struct Reader<'a> {
+    settings: &'a Settings,
+    cwd: &'a Path,
+    asked: BTreeSet<&'static str>,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader for which relative paths start at `cwd`.
+    pub(super) fn new(settings: &'a Settings, cwd: &'a Path) -> Self {
+        let (problems, warnings) = (settings.problems.clone(), settings.warnings.clone());
+        Self { settings, cwd, asked: BTreeSet::new(), problems, warnings }
+    }
+
+    /// Ends the reading: the warnings, one line each, or all problems.
+    pub(super) fn finish(self) -> Result<Vec<String>, ConfigError> {
+        if self.problems.is_empty() {
+            Ok(self.warnings.iter().map(Problem::to_string).collect())
+        } else {
+            Err(ConfigError::new(self.problems))
+        }
+    }
+
+    /// The keys that were asked for so far.
+    #[cfg(test)]
+    pub(super) fn asked(&self) -> &BTreeSet<&'static str> {
+        &self.asked
+    }
+
+    /// Text, as it was given.
+    pub(super) fn text(&mut self, key: &'static str) -> String {
+        self.get(key, "text", |value| value.as_text().map(str::to_owned)).unwrap_or_default()
+    }
+
+    /// Text that must not be blank.
+    pub(super) fn required_text(&mut self, key: &'static str) -> String {
+        self.text_that(key, "text that is not blank", |text| !text.trim().is_empty())
+    }
+
+    /// Text that must not be blank because of what the key `because` says.
+    pub(super) fn needed_text(&mut self, key: &'static str, because: &'static str) -> String {
+        let Some(text) = self.get(key, "text", |value| value.as_text().map(str::to_owned)) else {
+            return String::new();
+        };
+        if let Some(reason) = self.entry(because).filter(|_| text.trim().is_empty()) {
+            self.report(
+                &reason.source,
+                format!("{key} must not be blank while {because} is {}", reason.value),
+            );
+        }
+        text
+    }
+
+    /// Text for which `is_valid` holds; `must` says in words when it does.
+    pub(super) fn text_that(
+        &mut self,
+        key: &'static str,
+        must: &str,
+        is_valid: impl FnOnce(&str) -> bool,
+    ) -> String {
+        self.get(key, must, |value| value.as_text().filter(|text| is_valid(text)).map(str::to_owned))
+            .unwrap_or_default()
+    }
+
+    /// A whole number. The range is one of its type.
+    pub(super) fn integer<T>(&mut self, key: &'static str, range: RangeInclusive<T>) -> T
+    where
+        T: Copy + Display + PartialOrd + TryFrom<i64>,
+    {
+        let must = format!("a whole number from {} to {}", range.start(), range.end());
+        let integer = |value: &Value| T::try_from(value.as_integer()?).ok().filter(|it| range.contains(it));
+        self.get(key, &must, integer).unwrap_or(*range.start())
+    }
+
+    /// A number.
+    pub(super) fn number(&mut self, key: &'static str, range: RangeInclusive<f64>) -> f64 {
+        let must = format!("a number from {} to {}", range.start(), range.end());
+        self.get(key, &must, |value| value.as_number().filter(|it| range.contains(it))).unwrap_or_default()
+    }
+
+    /// A time in whole seconds.
+    pub(super) fn seconds(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Duration {
+        Duration::from_secs(self.integer(key, range))
+    }
+
+    /// A time in whole milliseconds.
+    pub(super) fn millis(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Duration {
+        Duration::from_millis(self.integer(key, range))
+    }
+
+    /// A yes or no.
+    pub(super) fn flag(&mut self, key: &'static str) -> bool {
+        self.get(key, "true or false", Value::as_bool).unwrap_or_default()
+    }
+
+    /// One of a few words, each with what it stands for.
+    pub(super) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> T {
+        let find = |value: &Value| {
+            let text = value.as_text()?;
+            words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning)
+        };
+        self.get(key, &either(words), find).unwrap_or(words[0].1)
+    }
+
+    /// A list of secrets, none of them blank.
+    pub(super) fn secrets(&mut self, key: &'static str) -> Vec<Secret> {
+        let Some(entry) = self.entry(key) else { return Vec::new() };
+        let Value::List(items) = &entry.value else {
+            self.report(&entry.source, format!("{key} must be a list of text"));
+            return Vec::new();
+        };
+        let mut secrets = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            match item.value.as_text().ok_or("must be text").and_then(parse_secret) {
+                Ok(Some(secret)) => secrets.push(secret),
+                Ok(None) => self.report(&item.source, format!("{key}[{index}] must not be blank")),
+                Err(must) => self.report(&item.source, format!("{key}[{index}] {must}")),
+            }
+        }
+        secrets
+    }
+
+    /// A secret given under `key`, or in the file that `file_key` names. Blank is none.
+    pub(super) fn secret(&mut self, key: &'static str, file_key: &'static str) -> Option<Secret> {
+        let given = self.inline_secret(key);
+        let path = self.text(file_key);
+        if path.is_empty() {
+            return given;
+        }
+        if given.is_some() {
+            self.problem(file_key, format!("{file_key} and {key} must not both be given"));
+            return None;
+        }
+        match read_secret(&self.cwd.join(&path)) {
+            Ok(secret) => Some(secret),
+            Err(error) => {
+                self.problem(file_key, format!("{file_key}: {path} {error}"));
+                None
+            }
+        }
+    }
+
+    /// Notes that something is wrong, where `key` was given.
+    pub(super) fn problem(&mut self, key: &'static str, text: String) {
+        if let Some(entry) = self.entry(key) {
+            self.report(&entry.source, text);
+        }
+    }
+
+    /// Notes what the operator should know, where `key` was given.
+    pub(super) fn warning(&mut self, key: &'static str, text: String) {
+        if let Some(entry) = self.entry(key) {
+            self.warnings.push(Problem { source: entry.source.clone(), text });
+        }
+    }
+
+    fn inline_secret(&mut self, key: &'static str) -> Option<Secret> {
+        let entry = self.entry(key)?;
+        match entry.value.as_text().ok_or("must be text").and_then(parse_secret) {
+            Ok(secret) => secret,
+            Err(must) => {
+                self.report(&entry.source, format!("{key} {must}"));
+                None
+            }
+        }
+    }
+
+    /// What `convert` makes of the value in force. What it refuses is shown, so this is not for secrets.
+    fn get<T>(
+        &mut self,
+        key: &'static str,
+        must: &str,
+        convert: impl FnOnce(&Value) -> Option<T>,
+    ) -> Option<T> {
+        let entry = self.entry(key)?;
+        let converted = convert(&entry.value);
+        if converted.is_none() {
+            self.report(&entry.source, format!("{key} must be {must}, not {}", entry.value));
+        }
+        converted
+    }
+
+    fn entry(&mut self, key: &'static str) -> Option<&'a Entry> {
+        self.asked.insert(key);
+        let entry = self.settings.entry(key);
+        debug_assert!(entry.is_some(), "{key} is not in config.toml.example");
+        entry
+    }
+
+    fn report(&mut self, source: &Source, text: String) {
+        self.problems.push(Problem { source: source.clone(), text });
+    }
+}
+
+/// `"a", "b" or "c"`.
+fn either<T>(words: &[(&str, T)]) -> String {
+    let words: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+    words.split_last().map_or_else(String::new, |(last, others)| format!("{} or {last}", others.join(", ")))
+}
+
+/// A secret without the space around it; `None` if that leaves nothing.
+fn parse_secret(text: &str) -> Result<Option<Secret>, &'static str> {
+    let text = text.trim();
+    if text.contains(char::is_control) {
+        return Err("must be one line without control characters");
+    }
+    Ok((!text.is_empty()).then(|| Secret::new(text)))
+}
+
+fn read_secret(path: &Path) -> Result<Secret, String> {
+    let text =
+        fs::read_to_string(path).map(Secret::new).map_err(|error| format!("cannot be read: {error}"))?;
+    parse_secret(text.expose())?.ok_or_else(|| "must not be blank".to_owned())
+}

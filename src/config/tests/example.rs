@@ -1,0 +1,124 @@
+//! What `config.toml.example` says, and that it is true.
+
+use std::{collections::BTreeSet, path::Path, time::Duration};
+
+use super::{
+    super::{
+        Config, Gateway, LogFormat, LogLevel, MetricsBackend, ProviderKind, Source, Synchronous,
+        environment::variable, load, reader::Reader, setting::Settings,
+    },
+    Folder, config, refusal,
+};
+
+const EXAMPLE: &str = include_str!("../../../config.toml.example");
+
+/// The keys of the example, each with the comment above it and its value as written.
+fn documented_keys() -> Vec<(String, String, &'static str)> {
+    let (mut section, mut comment, mut keys) = ("", String::new(), Vec::new());
+    for line in EXAMPLE.lines() {
+        if let Some(text) = line.strip_prefix("# ") {
+            comment.push_str(text);
+            comment.push('\n');
+        } else if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']');
+        } else if let Some((key, value)) = line.split_once(" = ") {
+            keys.push((format!("{section}.{key}"), std::mem::take(&mut comment), value));
+        } else {
+            comment.clear();
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_example_alone_is_the_default_configuration() {
+    assert_eq!(load(&Folder::new().inputs(&[])).unwrap(), Config::default());
+    let copied = config(EXAMPLE, &[]);
+    assert_eq!(Config { file: None, ..copied }, Config::default());
+}
+
+#[test]
+fn the_defaults_are_those_of_the_contract() {
+    let default = Config::default();
+    let gateway = Gateway {
+        host: "127.0.0.1".to_owned(),
+        port: 3000,
+        require_pairing: true,
+        paired_tokens: Vec::new(),
+        allow_public_bind: false,
+        pair_rate_limit_per_minute: 10,
+        webhook_rate_limit_per_minute: 60,
+        rate_limit_max_keys: 10_000,
+        pairing_code_ttl: Duration::from_hours(1),
+        pairing_code_max_failures: 100,
+        pair_lockout: Duration::from_mins(5),
+        idempotency_ttl: Duration::from_mins(5),
+        idempotency_max_keys: 10_000,
+        request_timeout: Duration::from_secs(30),
+        max_body_bytes: 65_536,
+        header_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_mins(1),
+        max_connections: 4096,
+        max_in_flight: 1024,
+        shutdown_grace: Duration::from_secs(25),
+    };
+    assert_eq!(default.gateway, gateway);
+    assert_eq!(default.database.path, Path::new("moorgate.db"));
+    assert_eq!(default.database.synchronous, Synchronous::Full);
+    assert_eq!(default.database.busy_timeout, Duration::from_secs(5));
+    assert_eq!(default.database.read_connections, 2);
+    assert_eq!(default.provider.kind, ProviderKind::Echo);
+    assert_eq!((default.provider.model.as_str(), default.provider.base_url.as_str()), ("", ""));
+    assert_eq!((default.provider.api_key, default.provider.max_tokens), (None, None));
+    assert_eq!(default.provider.temperature.to_bits(), 0.7_f64.to_bits());
+    assert_eq!(default.provider.timeout, Duration::from_mins(2));
+    assert_eq!(default.provider.system_prompt, None);
+    assert_eq!(default.observability.backend, MetricsBackend::Prometheus);
+    assert_eq!(default.observability.namespace, "zeroclaw");
+    assert_eq!(default.observability.log_format, LogFormat::Text);
+    assert_eq!(default.observability.log_level, LogLevel::Info);
+    assert_eq!(default.channels.webhook.secret, None);
+    assert_eq!((default.file, default.warnings), (None, Vec::new()));
+}
+
+#[test]
+fn the_example_names_exactly_the_keys_that_are_read() {
+    let echo = Settings::defaults();
+    let mut openai = Settings::defaults();
+    openai.give_text("provider.kind", "openai", Source::Flag("--test"));
+    let mut asked = BTreeSet::new();
+    for settings in [&echo, &openai] {
+        let mut reader = Reader::new(settings, Path::new(""));
+        Config::read(&mut reader);
+        asked.extend(reader.asked().iter().copied());
+    }
+    assert_eq!(asked, echo.keys().collect());
+}
+
+#[test]
+fn the_example_describes_every_key_with_its_default() {
+    let keys = documented_keys();
+    assert_eq!(keys.len(), Settings::defaults().keys().count());
+    for (key, comment, value) in keys {
+        assert!(comment.lines().count() >= 2, "{key} is not described");
+        assert!(comment.ends_with(&format!("Default: {value}\n")), "{key} does not give its default");
+    }
+}
+
+#[test]
+fn the_example_gives_the_ranges_that_are_enforced() {
+    let numbers = documented_keys().into_iter().filter(|(_, _, value)| value.parse::<f64>().is_ok());
+    for (key, comment, _) in numbers {
+        let words: Vec<_> = comment.lines().last().unwrap().split(['.', ' ']).collect();
+        let to = words.iter().position(|word| *word == "to").unwrap();
+        let [first, last] = [to - 1, to + 1].map(|at| words[at].parse::<i64>().unwrap());
+        let name = variable(&key);
+        for accepted in [first, last] {
+            config("", &[(&name, &accepted.to_string())]);
+        }
+        for refused in [first - 1, last + 1] {
+            let refusal = refusal(&Folder::new().inputs(&[(&name, &refused.to_string())]));
+            assert!(refusal.contains(&format!(" from {first} to {last}, not {refused}")), "{refusal}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Messages: what a client asks, and what came of it.
+
+use std::fmt;
+
+/// The text of a message: not blank.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MessageText(String);
+
+impl MessageText {
+    /// The text as it came, if it is more than white space.
+    #[must_use]
+    pub fn new(text: String) -> Option<Self> {
+        (!text.trim().is_empty()).then_some(Self(text))
+    }
+
+    /// The text, whatever characters it holds.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for MessageText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[text of {} bytes]", self.0.len())
+    }
+}
+
+/// What the model said.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The reply.
+    pub text: String,
+    /// The model that really answered.
+    pub model: String,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[answer of {} bytes by {}]", self.text.len(), self.model)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blank_text_is_no_message() {
+        for blank in ["", " ", "\t\r\n", "\u{a0}\u{3000}"] {
+            assert_eq!(MessageText::new(blank.into()), None, "{blank:?}");
+        }
+        assert_eq!(MessageText::new("\0".into()).map(|t| t.as_str().len()), Some(1));
+        assert_eq!(MessageText::new(" hi ".into()).map(|t| t.as_str().to_owned()), Some(" hi ".into()));
+    }
+
+    #[test]
+    fn texts_do_not_show_themselves_in_debug() {
+        let text = MessageText::new("my number is 555".into());
+        assert!(!format!("{text:?}").contains("555"));
+    }
+}

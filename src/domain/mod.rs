@@ -1,0 +1,13 @@
+//! Pure values and rules. No I/O, no clock, no async: what time it is comes in as an argument.
+//!
+//! A value that exists is valid: the constructors are the only places that look at raw text.
+
+pub mod client;
+pub mod id;
+pub mod idempotency;
+pub mod message;
+pub mod pairing;
+pub mod rate;
+pub mod secret;
+pub mod time;
+pub mod token;

@@ -1,0 +1,105 @@
+//! Bearer tokens: what a paired client shows, and what is kept of it.
+
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::secret::Secret;
+
+/// A bearer token in clear: `zc_` and 64 lowercase hex characters.
+#[derive(Debug, Clone)]
+pub struct Token(Secret);
+
+impl Token {
+    /// The token of 32 random bytes.
+    #[must_use]
+    pub fn from_random(bytes: [u8; 32]) -> Self {
+        Self(Secret::new(format!("zc_{}", Hex(&bytes))))
+    }
+
+    /// The text that the client gets to see, once.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+
+    /// What is kept of it.
+    #[must_use]
+    pub fn hash(&self) -> TokenHash {
+        TokenHash::of(self.0.expose().as_bytes())
+    }
+}
+
+/// The SHA-256 of a token: all that is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenHash(pub [u8; 32]);
+
+impl TokenHash {
+    /// The hash of a token as a client sent it.
+    #[must_use]
+    pub fn of(token: &[u8]) -> Self {
+        Self(Sha256::digest(token).into())
+    }
+
+    /// Reads 64 hex characters in either case.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
+    /// Whether both are the same, in constant time.
+    #[must_use]
+    pub fn matches(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl fmt::Display for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Hex(&self.0).fmt(f)
+    }
+}
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[token hash]")
+    }
+}
+
+/// Bytes as lowercase hex.
+pub struct Hex<'a>(pub &'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_zc_and_64_lowercase_hex_characters() {
+        let token = Token::from_random([0xAB; 32]);
+        assert_eq!(token.expose(), format!("zc_{}", "ab".repeat(32)));
+        assert!(!format!("{token:?}").contains("abab"));
+    }
+
+    #[test]
+    fn a_hash_is_read_in_either_case_and_nothing_else_is() {
+        let hash = TokenHash::of(b"zc_x");
+        assert_eq!(TokenHash::from_hex(&hash.to_string().to_uppercase()), Some(hash));
+        for bad in [String::new(), "0".repeat(63), "g".repeat(64), format!("é{}", "0".repeat(62))] {
+            assert_eq!(TokenHash::from_hex(&bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Where to listen: what `gateway.host` means, and whether strangers could reach it.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
+
+use tokio::net::{TcpListener, lookup_host};
+
+/// Why there is nothing to listen on.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Other machines could reach it, and nobody said that they may.
+    #[error(
+        "refusing to listen on {0}: other machines could reach the gateway\n\
+         Fix it in one of three ways:\n  \
+         1. listen on this machine only: --host 127.0.0.1\n  \
+         2. put a tunnel or a reverse proxy on this machine in front of 127.0.0.1\n  \
+         3. set allow_public_bind = true under [gateway], if the network may reach it"
+    )]
+    Public(String),
+    /// The name has no address.
+    #[error("gateway.host {host:?} has no address: {source}")]
+    Unresolved {
+        /// The host as it was given.
+        host: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The port is taken, or may not be used.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Listens on the first address of `host` that can be had. Port 0 is any free one.
+///
+/// # Errors
+/// [`BindError`], among them that the host is public and may not be.
+pub async fn listen(host: &str, port: u16, allow_public: bool) -> Result<TcpListener, BindError> {
+    let addresses = resolve(host, port).await?;
+    if !allow_public && !addresses.iter().all(|address| is_local(address.ip())) {
+        return Err(BindError::Public(host.to_owned()));
+    }
+    let failed = |source| BindError::Listen { address: format!("{host}:{port}"), source };
+    TcpListener::bind(&addresses[..]).await.map_err(failed)
+}
+
+async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let failed = |source| BindError::Unresolved { host: host.to_owned(), source };
+    let addresses: Vec<_> = lookup_host((bare, port)).await.map_err(failed)?.collect();
+    if addresses.is_empty() {
+        return Err(failed(io::Error::other("the name resolves to nothing")));
+    }
+    Ok(addresses)
+}
+
+/// 127.0.0.0/8, `::1`, and the former written as the latter.
+fn is_local(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn local_hosts_in_every_spelling_can_be_bound() {
+        for host in ["127.0.0.1", "127.8.9.10", "::1", "[::1]", "localhost", "::ffff:127.0.0.1"] {
+            let listener = listen(host, 0, false).await;
+            assert!(listener.is_ok(), "{host}: {listener:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_public_host_is_refused_unless_it_is_allowed() {
+        for host in ["0.0.0.0", "::", "[::]", "192.0.2.1"] {
+            assert!(matches!(listen(host, 0, false).await, Err(BindError::Public(_))), "{host}");
+        }
+        assert!(listen("0.0.0.0", 0, true).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_host_without_an_address_is_an_error() {
+        for host in ["", "no such host", "name.invalid"] {
+            assert!(matches!(listen(host, 0, true).await, Err(BindError::Unresolved { .. })), "{host:?}");
+        }
+    }
+}

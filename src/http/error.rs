@@ -1,0 +1,271 @@
+//! Every answer that is not a good one: one table of status, sentence and wait.
+
+use std::{borrow::Cow, time::Duration};
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use http::{
+    HeaderValue, StatusCode,
+    header::{RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use serde::Serialize;
+
+use super::reply;
+use crate::{domain::time::retry_after_secs, repository::StoreError, service::pairing::PairingError};
+
+/// Why a request gets no good answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ApiError {
+    NotFound,
+    MethodNotAllowed,
+    BodyTooLarge,
+    TimedOut,
+    PairRateLimited(Duration),
+    WebhookRateLimited(Duration),
+    LockedOut(Duration),
+    InvalidCode,
+    Unauthorized { token_given: bool },
+    WrongSecret,
+    InvalidBody,
+    InvalidKey,
+    KeyRunning(Duration),
+    KeyMismatch,
+    ProviderFailed,
+    Overloaded,
+    Storage(StoreError),
+    Internal(Cow<'static, str>),
+}
+
+/// What was wrong, for the log. The client never sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Cause(pub(super) String);
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
+}
+
+impl ApiError {
+    pub(super) fn internal(cause: impl Into<Cow<'static, str>>) -> Self {
+        Self::Internal(cause.into())
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TimedOut => StatusCode::REQUEST_TIMEOUT,
+            Self::PairRateLimited(_) | Self::WebhookRateLimited(_) | Self::LockedOut(_) => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::InvalidCode => StatusCode::FORBIDDEN,
+            Self::Unauthorized { .. } | Self::WrongSecret => StatusCode::UNAUTHORIZED,
+            Self::InvalidBody | Self::InvalidKey => StatusCode::BAD_REQUEST,
+            Self::KeyRunning(_) => StatusCode::CONFLICT,
+            Self::KeyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::ProviderFailed | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Overloaded | Self::Storage(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn sentence(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::NotFound => "Not found",
+            Self::MethodNotAllowed => "Method not allowed",
+            Self::BodyTooLarge => "Request body too large",
+            Self::TimedOut => "",
+            Self::PairRateLimited(_) => "Too many pairing requests. Please retry later.",
+            Self::WebhookRateLimited(_) => "Too many webhook requests. Please retry later.",
+            Self::LockedOut(wait) => {
+                return format!("Too many failed attempts. Try again in {}s.", retry_after_secs(*wait)).into();
+            }
+            Self::InvalidCode => "Invalid pairing code",
+            Self::Unauthorized { .. } => {
+                "Unauthorized — pair first via POST /pair, then send Authorization: Bearer <token>"
+            }
+            Self::WrongSecret => "Unauthorized — invalid or missing X-Webhook-Secret header",
+            Self::InvalidBody => "Invalid JSON body. Expected: {\"message\": \"...\"}",
+            Self::InvalidKey => "Invalid idempotency key. Expected 1 to 255 visible ASCII characters",
+            Self::KeyRunning(_) => "Request with this idempotency key is still being processed",
+            Self::KeyMismatch => "Idempotency key was used with a different request body",
+            Self::ProviderFailed => "LLM request failed",
+            Self::Overloaded => "Too many requests in flight. Please retry later.",
+            Self::Storage(_) => "Storage unavailable. Please retry later.",
+            Self::Internal(_) => "Internal server error",
+        })
+    }
+
+    fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::PairRateLimited(wait)
+            | Self::WebhookRateLimited(wait)
+            | Self::LockedOut(wait)
+            | Self::KeyRunning(wait) => Some(*wait),
+            Self::Overloaded | Self::Storage(StoreError::Busy) => Some(Duration::from_secs(1)),
+            Self::Storage(StoreError::Full) => Some(Duration::from_secs(30)),
+            Self::Storage(_) => Some(Duration::from_secs(5)),
+            _ => None,
+        }
+    }
+
+    fn challenge(&self) -> Option<HeaderValue> {
+        match self {
+            Self::Unauthorized { token_given: true } => {
+                Some(HeaderValue::from_static(r#"Bearer realm="moorgate", error="invalid_token""#))
+            }
+            Self::Unauthorized { token_given: false } | Self::WrongSecret => {
+                Some(HeaderValue::from_static(r#"Bearer realm="moorgate""#))
+            }
+            _ => None,
+        }
+    }
+
+    fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Storage(error) => Some(Cause(error.to_string())),
+            Self::Internal(cause) => Some(Cause(cause.to_string())),
+            _ => None,
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let retry_after = self.wait().map(retry_after_secs);
+        let mut response = match &self {
+            Self::TimedOut => Response::new(Body::empty()),
+            _ => reply::json(self.status(), &ErrorBody { error: &self.sentence(), retry_after }),
+        };
+        *response.status_mut() = self.status();
+        if let Some(secs) = retry_after {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(secs));
+        }
+        if let Some(challenge) = self.challenge() {
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(cause) = self.cause() {
+            response.extensions_mut().insert(cause);
+        }
+        response
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl From<PairingError> for ApiError {
+    fn from(error: PairingError) -> Self {
+        match error {
+            PairingError::Store(error) => Self::Storage(error),
+            PairingError::Entropy(error) => Self::internal(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    const WAIT: Duration = Duration::from_millis(1500);
+
+    /// Each variant with its status, its body, and whether it is a challenge.
+    fn table() -> Vec<(ApiError, u16, &'static str, bool)> {
+        let storage = r#"{"error":"Storage unavailable. Please retry later.","retry_after":5}"#;
+        vec![
+            (ApiError::NotFound, 404, r#"{"error":"Not found"}"#, false),
+            (ApiError::MethodNotAllowed, 405, r#"{"error":"Method not allowed"}"#, false),
+            (ApiError::BodyTooLarge, 413, r#"{"error":"Request body too large"}"#, false),
+            (ApiError::TimedOut, 408, "", false),
+            (
+                ApiError::PairRateLimited(WAIT),
+                429,
+                r#"{"error":"Too many pairing requests. Please retry later.","retry_after":2}"#,
+                false,
+            ),
+            (
+                ApiError::WebhookRateLimited(WAIT),
+                429,
+                r#"{"error":"Too many webhook requests. Please retry later.","retry_after":2}"#,
+                false,
+            ),
+            (
+                ApiError::LockedOut(WAIT),
+                429,
+                r#"{"error":"Too many failed attempts. Try again in 2s.","retry_after":2}"#,
+                false,
+            ),
+            (ApiError::InvalidCode, 403, r#"{"error":"Invalid pairing code"}"#, false),
+            (
+                ApiError::Unauthorized { token_given: true },
+                401,
+                r#"{"error":"Unauthorized — pair first via POST /pair, then send Authorization: Bearer <token>"}"#,
+                true,
+            ),
+            (
+                ApiError::WrongSecret,
+                401,
+                r#"{"error":"Unauthorized — invalid or missing X-Webhook-Secret header"}"#,
+                true,
+            ),
+            (
+                ApiError::InvalidBody,
+                400,
+                r#"{"error":"Invalid JSON body. Expected: {\"message\": \"...\"}"}"#,
+                false,
+            ),
+            (
+                ApiError::InvalidKey,
+                400,
+                r#"{"error":"Invalid idempotency key. Expected 1 to 255 visible ASCII characters"}"#,
+                false,
+            ),
+            (
+                ApiError::KeyRunning(WAIT),
+                409,
+                r#"{"error":"Request with this idempotency key is still being processed","retry_after":2}"#,
+                false,
+            ),
+            (
+                ApiError::KeyMismatch,
+                422,
+                r#"{"error":"Idempotency key was used with a different request body"}"#,
+                false,
+            ),
+            (ApiError::ProviderFailed, 500, r#"{"error":"LLM request failed"}"#, false),
+            (
+                ApiError::Overloaded,
+                503,
+                r#"{"error":"Too many requests in flight. Please retry later.","retry_after":1}"#,
+                false,
+            ),
+            (ApiError::Storage(StoreError::Unavailable("disk on fire".into())), 503, storage, false),
+            (ApiError::internal("secret cause"), 500, r#"{"error":"Internal server error"}"#, false),
+        ]
+    }
+
+    #[tokio::test]
+    async fn every_error_has_its_status_its_sentence_and_its_headers() {
+        for (error, status, body, challenge) in table() {
+            let wait = error.wait();
+            let response = error.clone().into_response();
+            assert_eq!(response.status().as_u16(), status, "{error:?}");
+            assert_eq!(response.headers().contains_key(WWW_AUTHENTICATE), challenge, "{error:?}");
+            let retry_after = response.headers().get(RETRY_AFTER).map(|v| v.to_str().unwrap().to_owned());
+            assert_eq!(retry_after, wait.map(|wait| retry_after_secs(wait).to_string()), "{error:?}");
+            let waits = matches!(status, 429 | 409 | 503);
+            assert_eq!(retry_after.is_some(), waits, "every 429, 409 and 503, and nothing else: {error:?}");
+            let bytes = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(std::str::from_utf8(&bytes).unwrap(), body);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The body of `POST /webhook`.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, header::CONTENT_TYPE};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::Deserialize;
+
+use crate::{domain::message::MessageText, http::error::ApiError};
+
+#[derive(Deserialize)]
+struct WebhookRequest {
+    message: String,
+}
+
+/// Reads the body to its end, unless it gets too long.
+pub(in crate::http) async fn read_body(body: Body, max_bytes: usize) -> Result<Bytes, ApiError> {
+    match Limited::new(body, max_bytes).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::BodyTooLarge),
+        Err(_) => Err(ApiError::InvalidBody),
+    }
+}
+
+/// Takes the message out of the body.
+pub(in crate::http) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<MessageText, ApiError> {
+    if !is_json(headers) {
+        return Err(ApiError::InvalidBody);
+    }
+    let request: WebhookRequest = serde_json::from_slice(body).map_err(|_| ApiError::InvalidBody)?;
+    MessageText::new(request.message).ok_or(ApiError::InvalidBody)
+}
+
+/// `application/json` or `application/<anything>+json` (RFC 6839), with any parameters.
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
+    let media_type = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let subtype = media_type.strip_prefix("application/");
+    subtype.is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_as(content_type: &str, body: &str) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
+        parse(&headers, body.as_bytes()).ok().map(|text| text.as_str().to_owned())
+    }
+
+    #[test]
+    fn json_in_every_spelling_of_its_type_is_read() {
+        for kind in ["application/json", "Application/JSON; charset=utf-8", "application/cloudevents+json"] {
+            assert_eq!(parse_as(kind, r#"{"message":"hi","more":[1]}"#).as_deref(), Some("hi"), "{kind}");
+        }
+        for kind in ["text/json", "application/x-www-form-urlencoded", "json", "application/"] {
+            assert_eq!(parse_as(kind, r#"{"message":"hi"}"#), None, "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_message_is_refused() {
+        let deep = format!("{{\"message\":\"hi\",\"x\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+        let odd = ["", "{", "[]", "5", "{}", r#"{"message":5}"#, r#"{"message":" "}"#, r#"{"message":"\ud800"}"#];
+        for body in odd {
+            assert_eq!(parse_as("application/json", body), None, "{body}");
+        }
+        parse_as("application/json", &deep); // either answer is right, as long as there is one
+        assert_eq!(parse_as("application/json", r#"{"message":"\u0000"}"#).as_deref(), Some("\0"));
+    }
+}

@@ -1,0 +1,38 @@
+//! `GET /health`: how the parts are doing. Reads memory only.
+
+use axum::{extract::State, response::Response};
+use http::StatusCode;
+use serde::Serialize;
+
+use super::{reply, state::AppState};
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    paired: bool,
+    runtime: Runtime,
+}
+
+#[derive(Serialize)]
+struct Runtime {
+    components: Components,
+    uptime_secs: u64,
+}
+
+#[derive(Serialize)]
+struct Components {
+    gateway: &'static str,
+    channels: &'static str,
+    scheduler: &'static str,
+}
+
+/// The process is alive, or there would be no answer; the components tell the rest.
+pub(super) async fn get(State(state): State<AppState>) -> Response {
+    let status = state.status.status();
+    let word = |ok| if ok { "ok" } else { "error" };
+    let components =
+        Components { gateway: word(status.writes), channels: "disabled", scheduler: word(status.sweeper) };
+    let runtime = Runtime { components, uptime_secs: state.uptime().as_secs() };
+    let paired = state.tokens.any_live(state.clock.now());
+    reply::json(StatusCode::OK, &Health { status: "ok", paired, runtime })
+}

@@ -1,0 +1,45 @@
+//! What clients see. Handlers are thin: extract, one call, convert; every answer but the good ones comes from the one
+//! table in [`error`].
+
+pub mod bind;
+mod error;
+mod extract;
+mod health;
+mod layer;
+mod limit;
+mod metrics;
+mod pair;
+mod ready;
+mod reply;
+pub mod server;
+mod state;
+mod webhook;
+
+use axum::{
+    Router,
+    middleware::from_fn_with_state,
+    response::IntoResponse as _,
+    routing::{get, post},
+};
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub use state::{AppState, HttpSettings, StateParts};
+
+use error::ApiError;
+
+/// All routes, inside the layers that every response goes through.
+pub fn router(state: AppState) -> Router {
+    Router::new()
+        .route("/health", get(health::get))
+        .route("/ready", get(ready::get))
+        .route("/metrics", get(metrics::get))
+        .route("/pair", post(pair::post))
+        .route("/webhook", post(webhook::post))
+        .fallback(async || ApiError::NotFound)
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .layer(CatchPanicLayer::custom(|_| ApiError::internal("a handler panicked").into_response()))
+        .layer(from_fn_with_state(state.clone(), layer::timeout::limit))
+        .layer(from_fn_with_state(state.clone(), layer::size::limit))
+        .layer(from_fn_with_state(state.clone(), layer::envelope::wrap))
+        .with_state(state)
+}

@@ -1,0 +1,124 @@
+//! The connection layer: accepts, bounds and closes connections, and hands requests to a router.
+//!
+//! It owns what a client can do before a request exists and after its answer is given: how many connections there
+//! are, how long a head may take, how long a connection may idle, how it is closed. It knows no route, reads no
+//! body and bounds no request; layers of the router do.
+//!
+//! * A connection runs in a task of its own. Its end, also by a panic, touches no other.
+//! * No failure of `accept` ends the server.
+//! * Answers are expected to be whole: the time to take one is `idle_timeout`, and a body is not read further once
+//!   the answer's head is there.
+
+mod acceptor;
+mod connection;
+mod deadline;
+mod event;
+mod limit;
+mod progress;
+mod service;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use acceptor::{Acceptor, Backoff, is_per_connection};
+use connection::Server;
+use event::Opened;
+
+pub use event::{ConnectionEvents, Timeout};
+pub use limit::Limits;
+pub use service::Peer;
+
+/// Serves `router` on `listener` until `shutdown` is cancelled and the last connection has ended.
+///
+/// On `shutdown` the listener is closed, idle connections are closed, and the others once their request is
+/// answered. That takes as long as the requests take: bound it with a timeout. Dropping the future cuts what is
+/// left.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    events: Arc<dyn ConnectionEvents>,
+    shutdown: CancellationToken,
+) {
+    accept_all(listener, Server::new(router, limits, events), shutdown).await;
+}
+
+async fn accept_all<A: Acceptor>(mut acceptor: A, server: Server, shutdown: CancellationToken) {
+    let server = Arc::new(server);
+    let mut connections = JoinSet::new();
+    let mut backoff = Backoff::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(ended) = connections.join_next() => report(ended),
+            accepted = acceptor.accept() => match accepted {
+                Ok((io, address)) => {
+                    backoff.succeeded();
+                    if connections.len() < server.limits.max_connections {
+                        open(&mut connections, &server, io, Peer(address), &shutdown);
+                    } else {
+                        server.events.refused();
+                        A::refuse(io);
+                    }
+                }
+                Err(error) => accept_failed(&error, &server, &mut backoff, &shutdown).await,
+            },
+        }
+    }
+    drop(acceptor);
+    while let Some(ended) = connections.join_next().await {
+        report(ended);
+    }
+}
+
+fn open<IO>(
+    connections: &mut JoinSet<()>,
+    server: &Arc<Server>,
+    io: IO,
+    peer: Peer,
+    shutdown: &CancellationToken,
+) where
+    IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let opened = Opened::new(&server.events);
+    // A token of its own: a connection looks at it at every turn, and a shared one is a lock shared by all cores.
+    let (server, stop) = (Arc::clone(server), shutdown.child_token());
+    connections.spawn(async move {
+        let _opened = opened;
+        connection::run(io, peer, server, stop).await;
+    });
+}
+
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!("a connection's task panicked");
+    }
+}
+
+async fn accept_failed(
+    error: &io::Error,
+    server: &Server,
+    backoff: &mut Backoff,
+    shutdown: &CancellationToken,
+) {
+    server.events.accept_failed();
+    if is_per_connection(error) {
+        tracing::debug!(%error, "a connection was lost before it was accepted");
+        return;
+    }
+    let wait = backoff.failed();
+    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    tracing::warn!(%error, wait_ms, "cannot accept connections");
+    let _cancelled = shutdown.run_until_cancelled(tokio::time::sleep(wait)).await;
+}

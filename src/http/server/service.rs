@@ -1,0 +1,110 @@
+//! A connection's requests on their way to the router and back.
+//!
+//! Each carries the [`Peer`] in its extensions. An answer given before the body was read says `Connection: close`
+//! where hyper is going to close: RFC 9112, section 9.6 wants it said, and a client that keeps connections must not
+//! send its next request into one that ends.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{CONNECTION, EXPECT};
+use http::{HeaderValue, Request};
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use hyper::service::{Service, service_fn};
+use tower::ServiceExt as _;
+
+use super::progress::{Ending, Progress};
+
+/// A body this small has most likely come with its head, and then hyper reads over it when nobody else does and
+/// keeps the connection. Beyond it (8 KiB less the head) it closes.
+const SKIPPABLE_BYTES: u64 = 4096;
+
+/// The address at the other end of the connection, in the extensions of every request. It is the socket's: of a
+/// client, or of a proxy in front of it. An IPv4 client of an IPv6 socket shows as `::ffff:a.b.c.d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Peer(pub SocketAddr);
+
+/// The service of one connection.
+pub(super) fn connection_service(
+    router: Router,
+    peer: Peer,
+    progress: Arc<Progress>,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Send {
+    service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        let skippable = is_skippable(&request);
+        let request = begin(request, &progress);
+        answer(router.clone(), request, Arc::clone(&progress), skippable)
+    })
+}
+
+async fn answer(
+    router: Router,
+    request: Request<Body>,
+    progress: Arc<Progress>,
+    skippable: bool,
+) -> Result<Response, Infallible> {
+    let mut response = router.oneshot(request).await?;
+    if progress.is_unread() && !skippable {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    progress.answered();
+    Ok(response)
+}
+
+/// Whether the connection can outlive an answer that leaves the body unread.
+fn is_skippable(request: &Request<Incoming>) -> bool {
+    let small = request.body().size_hint().upper().is_some_and(|bytes| bytes <= SKIPPABLE_BYTES);
+    // A client that waits for `100 Continue` has not sent the body, and may never.
+    small && !request.headers().contains_key(EXPECT)
+}
+
+fn begin(request: Request<Incoming>, progress: &Arc<Progress>) -> Request<Body> {
+    let (empty, counted) = (request.body().is_end_stream(), request.body().size_hint().exact().is_some());
+    let ending = if counted && !empty { Ending::Count } else { Ending::EmptyLine };
+    progress.request_begun(ending, !empty);
+    request.map(|body| if empty { Body::empty() } else { Body::new(Watched::new(body, progress)) })
+}
+
+/// A request body that reports when it has been read.
+struct Watched {
+    body: Incoming,
+    progress: Arc<Progress>,
+}
+
+impl Watched {
+    fn new(body: Incoming, progress: &Arc<Progress>) -> Self {
+        Self { body, progress: Arc::clone(progress) }
+    }
+}
+
+impl hyper::body::Body for Watched {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if frame.is_none() || self.body.is_end_stream() {
+            self.progress.body_read();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

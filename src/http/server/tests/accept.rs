@@ -1,0 +1,133 @@
+//! Opening connections: the cap, failures, panics.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+
+use super::super::accept_all;
+use super::super::acceptor::{Acceptor, Backoff, is_per_connection};
+use super::*;
+
+/// Gives out what it was told to, then nothing.
+struct Script(VecDeque<io::Result<DuplexStream>>);
+
+impl Acceptor for Script {
+    type Io = DuplexStream;
+
+    async fn accept(&mut self) -> io::Result<(DuplexStream, SocketAddr)> {
+        match self.0.pop_front() {
+            Some(next) => next.map(|io| (io, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)))),
+            None => pending().await,
+        }
+    }
+
+    fn refuse(_io: DuplexStream) {}
+}
+
+/// `EMFILE`, which has no stable kind.
+fn out_of_files() -> io::Error {
+    io::Error::from_raw_os_error(24)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_accept_is_counted_and_tried_again() {
+    let (mut first, first_io) = tokio::io::duplex(1024);
+    let (mut second, second_io) = tokio::io::duplex(1024);
+    let (aborted, no_files) = (|| Err(ErrorKind::ConnectionAborted.into()), || Err(out_of_files()));
+    let script = [no_files(), aborted(), no_files(), aborted(), Ok(first_io), no_files(), Ok(second_io)];
+    let (events, counts) = recorder();
+    let begun = tokio::time::Instant::now();
+    let shutdown = CancellationToken::new();
+    let server = Server::new(router(), Limits::default(), events);
+    let task = tokio::spawn(accept_all(Script(script.into()), server, shutdown.clone()));
+
+    assert_eq!(ask(&mut first, GET).await.1, "hello");
+    assert_eq!(ask(&mut second, GET).await.1, "hello");
+    assert_eq!(counts.borrow().accept_failed, 5);
+    // Only the lack of files is waited for: 50 ms, 100 ms and, after a success, 50 ms again.
+    assert!((200..206).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    shutdown.cancel();
+    soon(task).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_waits_after_a_failure_still_stops_at_once() {
+    let begun = tokio::time::Instant::now();
+    let (events, mut counts) = recorder();
+    let shutdown = CancellationToken::new();
+    let script = Script([Err(out_of_files())].into());
+    let server = Server::new(router(), Limits::default(), events);
+    let task = tokio::spawn(accept_all(script, server, shutdown.clone()));
+    soon(counts.wait_for(|counts| counts.accept_failed == 1)).await.unwrap();
+    shutdown.cancel();
+    soon(task).await.unwrap();
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[test]
+fn the_wait_after_failures_doubles_to_a_second_and_starts_again_after_a_success() {
+    let mut backoff = Backoff::new();
+    let waits: Vec<_> = (0..7).map(|_| backoff.failed().as_millis()).collect();
+    assert_eq!(waits, [50, 100, 200, 400, 800, 1000, 1000]);
+    backoff.succeeded();
+    assert_eq!(backoff.failed(), Duration::from_millis(50));
+}
+
+#[test]
+fn only_failures_of_one_connection_are_not_waited_for() {
+    assert!(is_per_connection(&ErrorKind::ConnectionAborted.into()));
+    assert!(!is_per_connection(&out_of_files()));
+    assert!(!is_per_connection(&ErrorKind::OutOfMemory.into()));
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_so_and_closed_and_the_next_is_served_when_there_is_room() {
+    let server = start(router(), Limits { max_connections: 2, ..Limits::default() }).await;
+    let (mut first, mut second) = (server.connect().await, server.connect().await);
+    ask(&mut first, GET).await;
+    ask(&mut second, GET).await;
+
+    let mut third = server.connect().await;
+    let (head, body) = soon(read_answer(&mut third)).await;
+    assert!(head.starts_with("http/1.1 503 service unavailable\r\n"), "{head}");
+    for header in ["content-type: application/json; charset=utf-8", "retry-after: 1", "connection: close"] {
+        assert!(head.lines().any(|line| line == header), "{head}");
+    }
+    assert_eq!(body, r#"{"error":"Too many connections. Please retry later.","retry_after":1}"#);
+    assert_eq!(read_to_end(&mut third).await, "");
+
+    drop(first);
+    let mut counts = server.counts.clone();
+    soon(counts.wait_for(|counts| counts.closed == 1)).await.unwrap();
+    assert_eq!(ask(&mut server.connect().await, GET).await.1, "hello");
+    let counts = counts.borrow().clone();
+    assert_eq!((counts.opened, counts.refused), (3, 1));
+}
+
+#[tokio::test]
+async fn a_refused_client_can_read_why_though_it_has_sent_its_request() {
+    let server = start(router(), Limits { max_connections: 0, ..Limits::default() }).await;
+    // Blocking, so that the request is there before the server's task has a chance to accept.
+    let mut client = std::net::TcpStream::connect(server.address).unwrap();
+    std::io::Write::write_all(&mut client, GET).unwrap();
+    client.set_nonblocking(true).unwrap();
+    let mut client = TcpStream::from_std(client).unwrap();
+    let answer = read_to_end(&mut client).await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert_eq!(server.counts.borrow().refused, 1);
+}
+
+#[tokio::test]
+async fn a_panic_ends_one_connection_and_nothing_else() {
+    let server = start(router(), Limits::default()).await;
+    let mut other = server.connect().await;
+    ask(&mut other, GET).await;
+
+    let mut client = server.connect().await;
+    soon(client.write_all(b"GET /panic HTTP/1.1\r\nHost: x\r\n\r\n")).await.unwrap();
+    assert_eq!(read_to_end(&mut client).await, "");
+
+    assert_eq!(ask(&mut other, GET).await.1, "hello");
+    assert_eq!(ask(&mut server.connect().await, GET).await.1, "hello");
+    let counts = server.stop().await;
+    assert_eq!((counts.opened, counts.closed), (3, 3));
+}

@@ -1,0 +1,124 @@
+//! `POST /webhook`: a message for an answer.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse as _, Response},
+};
+use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    error::ApiError,
+    extract::{bearer::Bearer, client::Client, key, message},
+    limit, reply,
+    state::AppState,
+};
+use crate::{
+    domain::{
+        client::{ClientAddress, Owner},
+        idempotency::BodyHash,
+        rate::{RateClient, Scope},
+    },
+    repository::{NewTurn, PendingHit},
+    service::turn::TurnReply,
+};
+
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+#[derive(Serialize)]
+struct WebhookResponse<'a> {
+    response: &'a str,
+    model: &'a str,
+}
+
+#[derive(Serialize)]
+struct ReplayResponse<'a> {
+    status: &'static str,
+    idempotent: bool,
+    message: &'static str,
+    response: &'a str,
+    model: &'a str,
+}
+
+/// Rate limit, bearer, secret, body, key, work: in this order.
+pub(super) async fn post(State(state): State<AppState>, Client(address): Client, request: Request) -> Response {
+    let now = state.clock.now();
+    let (head, body) = request.into_parts();
+    let bearer = Bearer::read(&head.headers, &*state.tokens, now);
+    let client = RateClient { token: bearer.token(), address };
+    let admitted = match limit::admit(&state, Scope::Webhook, client, now, ApiError::WebhookRateLimited) {
+        Ok(admitted) => admitted,
+        Err(refusal) => return *refusal,
+    };
+    let (mut hit, fields) = admitted.into_parts();
+    let result = match read(&state, &head, body, (bearer, address), &mut hit).await {
+        Ok(turn) => state.turns.run(turn).await.map_err(ApiError::from).and_then(answer),
+        Err(refusal) => count(&state, hit).await.and(Err(refusal)),
+    };
+    let mut response = result.unwrap_or_else(ApiError::into_response);
+    fields.add_to(response.headers_mut());
+    response
+}
+
+/// Reads the rest of the request. The hit goes with the turn if there is one, else it stays.
+async fn read(
+    state: &AppState,
+    head: &Parts,
+    body: axum::body::Body,
+    (bearer, address): (Bearer, ClientAddress),
+    hit: &mut Option<PendingHit>,
+) -> Result<NewTurn, ApiError> {
+    let settings = &state.settings;
+    if settings.require_pairing && bearer.token().is_none() {
+        return Err(ApiError::Unauthorized { token_given: bearer == Bearer::Invalid });
+    }
+    if let Some(secret) = &settings.webhook_secret {
+        let given = reply::only(&head.headers, "x-webhook-secret");
+        given.filter(|given| secret.matches(given)).ok_or(ApiError::WrongSecret)?;
+    }
+    let body = message::read_body(body, settings.max_body_bytes).await?;
+    let text = message::parse(&head.headers, &body)?;
+    let key = key::read(&head.headers).map_err(|_| ApiError::InvalidKey)?;
+    Ok(NewTurn {
+        owner: bearer.token().map_or(Owner::Address(address), Owner::Token),
+        key: key.map(|key| (key, BodyHash(Sha256::digest(&body).into()))),
+        text: Arc::new(text),
+        hit: hit.take(),
+    })
+}
+
+/// A refused request is counted, on disk, before it is answered.
+async fn count(state: &AppState, hit: Option<PendingHit>) -> Result<(), ApiError> {
+    match hit {
+        Some(hit) => Ok(state.limits.count(hit).await?),
+        None => Ok(()),
+    }
+}
+
+fn answer(outcome: TurnReply) -> Result<Response, ApiError> {
+    match outcome {
+        TurnReply::Answered(answer) => {
+            let body = WebhookResponse { response: &answer.text, model: &answer.model };
+            Ok(reply::json(StatusCode::OK, &body))
+        }
+        TurnReply::Replayed(answer) => {
+            let body = ReplayResponse {
+                status: "duplicate",
+                idempotent: true,
+                message: "Request already processed for this idempotency key",
+                response: &answer.text,
+                model: &answer.model,
+            };
+            let mut response = reply::json(StatusCode::OK, &body);
+            response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+            Ok(response)
+        }
+        TurnReply::Running(wait) => Err(ApiError::KeyRunning(wait)),
+        TurnReply::OtherBody => Err(ApiError::KeyMismatch),
+        TurnReply::Failed => Err(ApiError::ProviderFailed),
+        TurnReply::Overloaded => Err(ApiError::Overloaded),
+    }
+}

@@ -1,0 +1,26 @@
+//! The provider that says what it was told: no key, no network, always the same. The default, so that a gateway runs
+//! before it is configured.
+
+use async_trait::async_trait;
+
+use super::{Kind, Provider, ProviderError};
+use crate::domain::message::{Answer, MessageText};
+
+/// Answers with the message.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Echo;
+
+#[async_trait]
+impl Provider for Echo {
+    fn kind(&self) -> Kind {
+        Kind::Echo
+    }
+
+    fn model(&self) -> &'static str {
+        "echo"
+    }
+
+    async fn answer(&self, message: &MessageText) -> Result<Answer, ProviderError> {
+        Ok(Answer { text: message.as_str().to_owned(), model: "echo".to_owned() })
+    }
+}

@@ -1,0 +1,293 @@
+//! The turn: from a message to its answer, once.
+//!
+//! Claimed work belongs to the gateway, not to the connection: a caller that hangs up, or a request that runs out of
+//! time, leaves it running, and the answer is what the retry gets. An answer that is there at once is written together
+//! with its claim; for any other the claim is being written while the model works.
+
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    domain::{idempotency::running_retry_after, message::Answer},
+    provider::{Kind, Provider, ProviderError},
+    repository::{
+        ClaimOutcome, Lease, NewTurn, RateLimitRepository, ResumableTurn, StoreError, TurnEnd, TurnRepository, Written,
+    },
+    system::SteadyClock,
+    telemetry::{
+        Metrics,
+        metrics::{Component, IdempotencyOutcome, LevelGuard, ProviderLabel, TurnOutcome as Outcome},
+    },
+};
+
+/// The first and the longest pause between two tries to write an answer.
+const SETTLE_PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// What the sender of a message gets.
+#[derive(Debug, PartialEq, Eq)]
+pub enum TurnReply {
+    /// The answer.
+    Answered(Answer),
+    /// The answer that its key had already got.
+    Replayed(Answer),
+    /// Its key is being worked on; ask again after so long.
+    Running(Duration),
+    /// Its key belongs to another body.
+    OtherBody,
+    /// The provider had no answer; the key is free again.
+    Failed,
+    /// As many turns are at work as may be.
+    Overloaded,
+}
+
+/// What turns are made of.
+pub struct TurnParts {
+    /// Inbox and keys.
+    pub turns: Arc<dyn TurnRepository>,
+    /// Rate limits.
+    pub limits: Arc<dyn RateLimitRepository>,
+    /// The model.
+    pub provider: Arc<dyn Provider>,
+    /// The time.
+    pub clock: Arc<SteadyClock>,
+    /// Where it counts.
+    pub metrics: Arc<Metrics>,
+    /// Turns that may be at work at the same time.
+    pub max_in_flight: usize,
+}
+
+/// Runs turns.
+pub struct TurnService {
+    parts: TurnParts,
+    provider_label: ProviderLabel,
+    in_flight: Arc<Semaphore>,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+}
+
+/// The wait for a sender whose key another process put on record: the next request finds out what it stands for.
+const CONTENDED_WAIT: Duration = Duration::from_secs(1);
+
+type Work = Pin<Box<dyn Future<Output = Result<Answer, ProviderError>> + Send>>;
+
+impl TurnService {
+    /// A service with no turn at work.
+    #[must_use]
+    pub fn new(parts: TurnParts) -> Arc<Self> {
+        let provider_label = label_of(parts.provider.kind());
+        parts.metrics.agent.announce(provider_label, parts.provider.model());
+        let in_flight = Arc::new(Semaphore::new(parts.max_in_flight));
+        Arc::new(Self {
+            parts,
+            provider_label,
+            in_flight,
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        })
+    }
+
+    /// Answers one message.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the claim or its end could not be written. The sender should try again: if there is an answer, it
+    /// is kept until it can be written, and is what the retry gets.
+    pub async fn run(self: &Arc<Self>, new: NewTurn) -> Result<TurnReply, StoreError> {
+        let now = self.parts.clock.now();
+        let has_key = new.key.is_some();
+        let outcome = self.parts.turns.claim(new, now).await?;
+        self.count_claim(&outcome, has_key);
+        let lease = match outcome {
+            ClaimOutcome::Claimed(lease) => lease,
+            ClaimOutcome::Running(since) => return Ok(TurnReply::Running(running_retry_after(since, now))),
+            ClaimOutcome::Answered(answer) => return Ok(TurnReply::Replayed(answer)),
+            ClaimOutcome::OtherBody => return Ok(TurnReply::OtherBody),
+        };
+        match Arc::clone(&self.in_flight).try_acquire_owned() {
+            Ok(permit) => self.work(lease, permit).await,
+            Err(_) => self.refuse(lease).await,
+        }
+    }
+
+    /// Goes on with what an earlier run began, each turn as soon as there is room for it.
+    pub fn resume(self: &Arc<Self>, turns: Vec<ResumableTurn>) {
+        for turn in turns {
+            let service = Arc::clone(self);
+            self.parts.metrics.turns.outcome(Outcome::Resumed);
+            self.tasks.spawn(async move {
+                let Ok(permit) = Arc::clone(&service.in_flight).acquire_owned().await else { return };
+                let mut begun = service.begin_work(&turn.lease);
+                let result = (&mut begun.work).await;
+                drop(permit);
+                service.finish(turn.lease, begun, result).await.ok();
+            });
+        }
+    }
+
+    /// Waits until no turn is at work. What is not finished when this is dropped stays on record as running, and is
+    /// resumed at the next start.
+    pub async fn drain(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Ends the waiting for a store that does not take answers.
+    pub fn stop(&self) {
+        self.stopping.cancel();
+    }
+
+    async fn refuse(&self, mut lease: Lease) -> Result<TurnReply, StoreError> {
+        self.parts.metrics.turns.outcome(Outcome::Refused);
+        if let Some(hit) = lease.turn.hit.take() {
+            self.parts.limits.count(hit).await?;
+        }
+        Ok(TurnReply::Overloaded)
+    }
+
+    /// Works on a claimed message: here if the answer is there at once, else apart from the caller.
+    async fn work(self: &Arc<Self>, mut lease: Lease, permit: OwnedSemaphorePermit) -> Result<TurnReply, StoreError> {
+        let mut begun = self.begin_work(&lease);
+        let at_once = begun.work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if let Poll::Ready(result) = at_once {
+            let end = self.end_of(begun, result);
+            return self.settle(&mut lease, &end).await;
+        }
+        let service = Arc::clone(self);
+        let task = self.tasks.spawn(async move { service.begin_and_finish(lease, begun, permit).await });
+        task.await.unwrap_or_else(|_| Ok(TurnReply::Failed))
+    }
+
+    fn begin_work(&self, lease: &Lease) -> Begun {
+        let metrics = &self.parts.metrics;
+        let model = self.parts.provider.model();
+        metrics.agent.started(self.provider_label, model);
+        metrics.agent.requested(self.provider_label, model);
+        let (provider, text) = (Arc::clone(&self.parts.provider), Arc::clone(&lease.turn.text));
+        Begun {
+            work: Box::pin(async move { provider.answer(&text).await }),
+            since: self.parts.clock.monotonic(),
+            _level: metrics.turns.running(),
+        }
+    }
+
+    /// Writes the claim while the model works. If it cannot be written, the work is dropped: nobody would get its answer.
+    async fn begin_and_finish(
+        self: &Arc<Self>,
+        mut lease: Lease,
+        mut begun: Begun,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<TurnReply, StoreError> {
+        let mut early = None;
+        let written = {
+            let mut begin = pin!(self.parts.turns.begin(&mut lease, self.parts.clock.now()));
+            loop {
+                tokio::select! {
+                    written = &mut begin => break written?,
+                    result = &mut begun.work, if early.is_none() => early = Some(result),
+                }
+            }
+        };
+        if written == Written::Contended {
+            return Ok(TurnReply::Running(CONTENDED_WAIT));
+        }
+        let result = match early {
+            Some(result) => result,
+            None => (&mut begun.work).await,
+        };
+        drop(permit);
+        self.finish(lease, begun, result).await
+    }
+
+    /// Writes what came of work that is on record. An answer that cannot be written is kept until it can.
+    async fn finish(
+        self: &Arc<Self>,
+        mut lease: Lease,
+        begun: Begun,
+        result: Result<Answer, ProviderError>,
+    ) -> Result<TurnReply, StoreError> {
+        let end = self.end_of(begun, result);
+        let settled = self.settle(&mut lease, &end).await;
+        if settled.is_err() {
+            let service = Arc::clone(self);
+            self.tasks.spawn(async move { service.settle_at_last(lease, end).await });
+        }
+        settled
+    }
+
+    async fn settle_at_last(&self, mut lease: Lease, end: TurnEnd) {
+        let (mut pause, longest) = SETTLE_PAUSE;
+        while !self.stopping.is_cancelled() {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.stopping.cancelled() => break,
+            }
+            if self.settle(&mut lease, &end).await.is_ok() {
+                return;
+            }
+            pause = (pause * 2).min(longest);
+        }
+        // What is on record stays `running`: the next start takes it over.
+        lease.disarm();
+    }
+
+    async fn settle(&self, lease: &mut Lease, end: &TurnEnd) -> Result<TurnReply, StoreError> {
+        match self.parts.turns.settle(lease, end, self.parts.clock.now()).await? {
+            Written::Contended => Ok(TurnReply::Running(CONTENDED_WAIT)),
+            Written::Done => Ok(match end {
+                TurnEnd::Answered(answer) => TurnReply::Answered(answer.clone()),
+                TurnEnd::Failed(_) => TurnReply::Failed,
+            }),
+        }
+    }
+
+    /// Counts and logs what came of the work.
+    fn end_of(&self, begun: Begun, result: Result<Answer, ProviderError>) -> TurnEnd {
+        let metrics = &self.parts.metrics;
+        let took = self.parts.clock.monotonic().saturating_sub(begun.since);
+        metrics.agent.finished(self.provider_label, self.parts.provider.model(), took);
+        metrics.agent.latency(took);
+        match result {
+            Ok(answer) => {
+                metrics.turns.outcome(Outcome::Answered);
+                TurnEnd::Answered(answer)
+            }
+            Err(error) => {
+                tracing::warn!(%error, class = error.class(), "a turn failed");
+                metrics.turns.outcome(Outcome::Failed);
+                metrics.agent.error(Component::Provider);
+                TurnEnd::Failed(error.class())
+            }
+        }
+    }
+
+    fn count_claim(&self, outcome: &ClaimOutcome, has_key: bool) {
+        self.parts.metrics.admission.idempotency(match outcome {
+            ClaimOutcome::Claimed(_) if has_key => IdempotencyOutcome::Claimed,
+            ClaimOutcome::Claimed(_) => IdempotencyOutcome::None,
+            ClaimOutcome::Running(_) => IdempotencyOutcome::Running,
+            ClaimOutcome::Answered(_) => IdempotencyOutcome::Replayed,
+            ClaimOutcome::OtherBody => IdempotencyOutcome::Mismatch,
+        });
+    }
+}
+
+/// Work that has begun.
+struct Begun {
+    work: Work,
+    since: Duration,
+    _level: LevelGuard,
+}
+
+fn label_of(kind: Kind) -> ProviderLabel {
+    match kind {
+        Kind::Echo => ProviderLabel::Echo,
+        Kind::OpenAi => ProviderLabel::OpenAi,
+    }
+}

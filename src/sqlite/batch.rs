@@ -1,0 +1,440 @@
+//! The frequent commands, written with one statement for each kind: hits, claims, answers.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use sqlx::SqliteConnection;
+use tokio::sync::oneshot;
+
+use super::{StoreLimits, memory::KeyId, rows::Rows};
+use crate::{
+    domain::{
+        client::Owner,
+        id::MessageId,
+        idempotency::BodyHash,
+        message::MessageText,
+        rate::{RateClient, RateTable, Scope},
+        time::Millis,
+    },
+    repository::{StoreError, TurnEnd},
+};
+
+pub(super) type Windows = RateTable<RateClient>;
+pub(super) const SCOPES: [Scope; 2] = [Scope::Pair, Scope::Webhook];
+
+/// An admitted hit on its way to disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Hit {
+    pub(super) scope: Scope,
+    pub(super) client: RateClient,
+    pub(super) at: Millis,
+}
+
+/// A turn on its way to disk: a claim, an end, or both.
+pub(super) struct TurnCommand {
+    pub(super) owner: Owner,
+    pub(super) key_id: Option<KeyId>,
+    pub(super) body_hash: Option<BodyHash>,
+    pub(super) text: Arc<MessageText>,
+    pub(super) claimed_at: Millis,
+    /// The row, if the claim is already on disk.
+    pub(super) id: Option<MessageId>,
+    /// How and when the work ended; `None`: it begins.
+    pub(super) end: Option<(TurnEnd, Millis)>,
+    pub(super) hit: Option<Hit>,
+    pub(super) reply: oneshot::Sender<Result<TurnReply, StoreError>>,
+}
+
+/// What came of writing a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TurnReply {
+    /// It is on disk, in this row.
+    Done(MessageId),
+    /// Its key is on record already, put there by another process. Nothing was written.
+    Contended,
+}
+
+impl TurnCommand {
+    /// Whether its key no longer runs in this process.
+    pub(super) fn gives_key_back(&self, outcome: &Result<TurnReply, StoreError>) -> bool {
+        match outcome {
+            Ok(TurnReply::Done(_)) => self.end.is_some(),
+            Ok(TurnReply::Contended) => true,
+            Err(_) => false,
+        }
+    }
+
+    fn answered_at(&self) -> Option<Millis> {
+        match &self.end {
+            Some((TurnEnd::Answered(_), at)) => Some(*at),
+            _ => None,
+        }
+    }
+
+    fn failed(&self) -> bool {
+        matches!(&self.end, Some((TurnEnd::Failed(_), _)))
+    }
+}
+
+/// Why a batch was not written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BatchError {
+    /// SQLite said no.
+    #[error(transparent)]
+    Sql(#[from] sqlx::Error),
+    /// A key is on record that memory did not know of.
+    #[error("an idempotency key is on record already")]
+    Contended,
+}
+
+/// What all turns of a batch have in common.
+pub(super) struct Context<'a> {
+    pub(super) run_id: i64,
+    pub(super) limits: &'a StoreLimits,
+    pub(super) now: Millis,
+}
+
+/// Numbers that are given out while writing.
+pub(super) struct BatchState {
+    next_message: i64,
+    answered: HashMap<Owner, i64>, // the highest `answered_no` of each owner seen lately
+}
+
+/// Owners whose numbers are kept in memory; beyond, they are read again.
+const OWNERS_KEPT: usize = 10_000;
+
+impl BatchState {
+    pub(super) async fn load(conn: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
+        let row = sqlx::query!(r#"SELECT coalesce(max(id), 0) AS "id!: i64" FROM message"#).fetch_one(conn).await?;
+        Ok(Self { next_message: row.id + 1, answered: HashMap::new() })
+    }
+
+    /// Forgets the numbers of owners: they may be wrong after a rollback, or after an edit.
+    pub(super) fn forget_numbers(&mut self) {
+        self.answered.clear();
+    }
+
+    /// Writes turns inside a transaction.
+    pub(super) async fn write_turns(
+        &mut self,
+        conn: &mut SqliteConnection,
+        context: &Context<'_>,
+        turns: &[TurnCommand],
+    ) -> Result<Vec<TurnReply>, BatchError> {
+        if turns.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.load_numbers(conn, turns).await?;
+        let ids: Vec<MessageId> = turns.iter().map(|turn| turn.id.unwrap_or_else(|| self.next_id())).collect();
+        let numbers: Vec<Option<i64>> = turns.iter().map(|turn| self.next_number(turn)).collect();
+        insert_messages(conn, context.run_id, turns, &ids).await?;
+        update_messages(conn, turns).await?;
+        insert_keys(conn, context, turns, (&ids, &numbers)).await?;
+        answer_keys(conn, turns, &numbers).await?;
+        free_keys(conn, turns).await?;
+        self.drop_oldest_keys(conn, context.limits.keys_per_owner, turns).await?;
+        Ok(ids.into_iter().map(TurnReply::Done).collect())
+    }
+
+    fn next_id(&mut self) -> MessageId {
+        self.next_message += 1;
+        MessageId(self.next_message - 1)
+    }
+
+    fn next_number(&mut self, turn: &TurnCommand) -> Option<i64> {
+        turn.answered_at().filter(|_| turn.key_id.is_some())?;
+        let number = self.answered.entry(turn.owner).or_insert(0);
+        *number += 1;
+        Some(*number)
+    }
+
+    /// Reads the highest `answered_no` of owners that are not in memory.
+    async fn load_numbers(&mut self, conn: &mut SqliteConnection, turns: &[TurnCommand]) -> Result<(), sqlx::Error> {
+        if self.answered.len() > OWNERS_KEPT {
+            self.answered.clear();
+        }
+        let mut owners = Vec::new();
+        let mut rows = Rows::default();
+        for turn in turns.iter().filter(|turn| turn.answered_at().is_some() && turn.key_id.is_some()) {
+            if !self.answered.contains_key(&turn.owner) {
+                self.answered.insert(turn.owner, 0);
+                rows.push(|row| {
+                    row.display(turn.owner);
+                });
+                owners.push(turn.owner);
+            }
+        }
+        if owners.is_empty() {
+            return Ok(());
+        }
+        let (json, blob) = rows.finish();
+        let found = sqlx::query!(
+            r#"SELECT coalesce((SELECT max(k.answered_no) FROM idempotency_key AS k
+                                WHERE k.owner = CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT)), 0) AS "number!: i64"
+               FROM json_each(?1) AS r ORDER BY r.key"#,
+            json,
+            blob
+        )
+        .fetch_all(conn)
+        .await?;
+        self.answered.extend(owners.into_iter().zip(found.into_iter().map(|row| row.number)));
+        Ok(())
+    }
+
+    /// Keeps the newest answered keys of each owner that answered one now.
+    async fn drop_oldest_keys(
+        &self,
+        conn: &mut SqliteConnection,
+        keep: u32,
+        turns: &[TurnCommand],
+    ) -> Result<(), sqlx::Error> {
+        let mut rows = Rows::default();
+        let answered = turns.iter().filter(|turn| turn.answered_at().is_some() && turn.key_id.is_some());
+        for owner in answered.map(|turn| turn.owner).collect::<HashSet<_>>() {
+            let last_to_go = self.answered.get(&owner).map_or(0, |newest| newest - i64::from(keep));
+            if last_to_go > 0 {
+                rows.push(|row| {
+                    row.display(owner).int(last_to_go);
+                });
+            }
+        }
+        if rows.count() == 0 {
+            return Ok(());
+        }
+        let (json, blob) = rows.finish();
+        sqlx::query!(
+            "DELETE FROM idempotency_key WHERE (owner, key) IN (
+                 SELECT k.owner, k.key FROM json_each(?1) AS r CROSS JOIN idempotency_key AS k
+                     ON k.owner = CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT)
+                    AND k.answered_no <= r.value ->> 2)",
+            json,
+            blob
+        )
+        .execute(conn)
+        .await?;
+        Ok(())
+    }
+}
+
+/// Writes hits inside a transaction: those of one client in one millisecond are one row.
+pub(super) async fn write_hits(conn: &mut SqliteConnection, hits: &[Hit]) -> Result<(), sqlx::Error> {
+    if hits.is_empty() {
+        return Ok(());
+    }
+    let mut counts: HashMap<Hit, i64> = HashMap::new();
+    for hit in hits {
+        *counts.entry(*hit).or_default() += 1;
+    }
+    let mut rows = Rows::default();
+    for (hit, count) in counts {
+        let scope = i64::from(hit.scope == Scope::Webhook);
+        let token = hit.client.token.map_or(0, |id| id.0);
+        rows.push(|row| {
+            row.int(hit.at.0).int(scope).int(token).display(hit.client.address).int(count);
+        });
+    }
+    let (json, blob) = rows.finish();
+    sqlx::query!(
+        "INSERT INTO rate_hit (at_ms, scope, token_id, address, hits)
+         SELECT r.value ->> 0, CASE r.value ->> 1 WHEN 0 THEN 'pair' ELSE 'webhook' END, r.value ->> 2,
+                CAST(substr(?2, r.value ->> 3, r.value ->> 4) AS TEXT), r.value ->> 5
+         FROM json_each(?1) AS r WHERE true
+         ON CONFLICT (at_ms, scope, token_id, address) DO UPDATE SET hits = rate_hit.hits + excluded.hits",
+        json,
+        blob
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The columns in which an end is written: state, answer, model, error class, time.
+fn push_end(row: &mut super::rows::Row<'_>, turn: &TurnCommand) {
+    match &turn.end {
+        None => row.int(0).maybe_text(None).maybe_text(None).maybe_text(None).maybe_int(None),
+        Some((TurnEnd::Answered(answer), at)) => {
+            row.int(1).bytes(answer.text.as_bytes()).bytes(answer.model.as_bytes()).maybe_text(None).int(at.0)
+        }
+        Some((TurnEnd::Failed(class), at)) => {
+            row.int(2).maybe_text(None).maybe_text(None).bytes(class.as_bytes()).int(at.0)
+        }
+    };
+}
+
+async fn insert_messages(
+    conn: &mut SqliteConnection,
+    run_id: i64,
+    turns: &[TurnCommand],
+    ids: &[MessageId],
+) -> Result<(), sqlx::Error> {
+    let mut rows = Rows::default();
+    for (turn, id) in turns.iter().zip(ids).filter(|(turn, _)| turn.id.is_none()) {
+        rows.push(|row| {
+            let key = turn.key_id.as_ref().map(|(_, key)| key.as_str());
+            row.int(id.0).int(turn.claimed_at.0).display(turn.owner).maybe_text(key);
+            row.bytes(turn.text.as_str().as_bytes());
+            push_end(row, turn);
+        });
+    }
+    if rows.count() == 0 {
+        return Ok(());
+    }
+    let (json, blob) = rows.finish();
+    sqlx::query!(
+        "INSERT INTO message (id, received_at_ms, channel, sender, idempotency_key, text, state, attempts, run_id,
+                              answer, model, error_class, finished_at_ms)
+         SELECT r.value ->> 0, r.value ->> 1, 'webhook',
+                CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT),
+                CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT),
+                CAST(substr(?2, r.value ->> 6, r.value ->> 7) AS TEXT),
+                CASE r.value ->> 8 WHEN 0 THEN 'running' WHEN 1 THEN 'answered' ELSE 'failed' END, 1, ?3,
+                CAST(substr(?2, r.value ->> 9, r.value ->> 10) AS TEXT),
+                CAST(substr(?2, r.value ->> 11, r.value ->> 12) AS TEXT),
+                CAST(substr(?2, r.value ->> 13, r.value ->> 14) AS TEXT), r.value ->> 15
+         FROM json_each(?1) AS r WHERE true",
+        json,
+        blob,
+        run_id
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn update_messages(conn: &mut SqliteConnection, turns: &[TurnCommand]) -> Result<(), sqlx::Error> {
+    let mut rows = Rows::default();
+    for turn in turns.iter().filter(|turn| turn.end.is_some()) {
+        if let Some(id) = turn.id {
+            rows.push(|row| push_end(row.int(id.0), turn));
+        }
+    }
+    if rows.count() == 0 {
+        return Ok(());
+    }
+    let (json, blob) = rows.finish();
+    sqlx::query!(
+        "UPDATE message
+         SET state = CASE r.value ->> 1 WHEN 1 THEN 'answered' ELSE 'failed' END,
+             answer = CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT),
+             model = CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT),
+             error_class = CAST(substr(?2, r.value ->> 6, r.value ->> 7) AS TEXT),
+             finished_at_ms = r.value ->> 8
+         FROM json_each(?1) AS r WHERE message.id = r.value ->> 0",
+        json,
+        blob
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Keys of turns whose claim is not on disk yet. An expired key gives way; a living one is contended.
+async fn insert_keys(
+    conn: &mut SqliteConnection,
+    context: &Context<'_>,
+    turns: &[TurnCommand],
+    (ids, numbers): (&[MessageId], &[Option<i64>]),
+) -> Result<(), BatchError> {
+    let mut rows = Rows::default();
+    for ((turn, id), number) in turns.iter().zip(ids).zip(numbers) {
+        if let (Some((owner, key)), Some(body), None, false) =
+            (&turn.key_id, &turn.body_hash, turn.id, turn.failed())
+        {
+            rows.push(|row| {
+                row.display(owner).bytes(key.as_str().as_bytes()).bytes(&body.0).int(id.0);
+                row.maybe_int(turn.answered_at().map(|at| at.0)).maybe_int(*number);
+            });
+        }
+    }
+    let count = rows.count();
+    if count == 0 {
+        return Ok(());
+    }
+    let (json, blob) = rows.finish();
+    let expired = expired_before(context.now, context.limits.key_ttl);
+    let written = sqlx::query!(
+        "INSERT INTO idempotency_key (owner, key, body_hash, state, message_id, answered_at_ms, answered_no)
+         SELECT CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT),
+                CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT),
+                substr(?2, r.value ->> 4, r.value ->> 5),
+                CASE WHEN r.value ->> 7 IS NULL THEN 'running' ELSE 'answered' END,
+                r.value ->> 6, r.value ->> 7, r.value ->> 8
+         FROM json_each(?1) AS r WHERE true
+         ON CONFLICT (owner, key) DO UPDATE
+         SET body_hash = excluded.body_hash, state = excluded.state, message_id = excluded.message_id,
+             answered_at_ms = excluded.answered_at_ms, answered_no = excluded.answered_no
+         WHERE idempotency_key.answered_at_ms <= ?3",
+        json,
+        blob,
+        expired
+    )
+    .execute(conn)
+    .await?;
+    if written.rows_affected() == count { Ok(()) } else { Err(BatchError::Contended) }
+}
+
+/// Keys answered at this moment or before have expired.
+pub(super) fn expired_before(now: Millis, ttl: Duration) -> i64 {
+    now.minus(ttl).0
+}
+
+async fn answer_keys(
+    conn: &mut SqliteConnection,
+    turns: &[TurnCommand],
+    numbers: &[Option<i64>],
+) -> Result<(), sqlx::Error> {
+    let mut rows = Rows::default();
+    for (turn, number) in turns.iter().zip(numbers) {
+        if let (Some((owner, key)), Some(id), Some(at)) = (&turn.key_id, turn.id, turn.answered_at()) {
+            rows.push(|row| {
+                row.display(owner).bytes(key.as_str().as_bytes()).int(id.0).int(at.0).maybe_int(*number);
+            });
+        }
+    }
+    if rows.count() == 0 {
+        return Ok(());
+    }
+    let (json, blob) = rows.finish();
+    sqlx::query!(
+        "UPDATE idempotency_key SET state = 'answered', answered_at_ms = r.value ->> 5, answered_no = r.value ->> 6
+         FROM json_each(?1) AS r
+         WHERE idempotency_key.owner = CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT)
+           AND idempotency_key.key = CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT)
+           AND idempotency_key.message_id = r.value ->> 4",
+        json,
+        blob
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Frees the keys of work that failed.
+async fn free_keys(conn: &mut SqliteConnection, turns: &[TurnCommand]) -> Result<(), sqlx::Error> {
+    let mut rows = Rows::default();
+    for turn in turns.iter().filter(|turn| turn.failed() && turn.id.is_some()) {
+        if let Some((owner, key)) = &turn.key_id {
+            rows.push(|row| {
+                row.display(owner).bytes(key.as_str().as_bytes());
+            });
+        }
+    }
+    if rows.count() == 0 {
+        return Ok(());
+    }
+    let (json, blob) = rows.finish();
+    sqlx::query!(
+        "DELETE FROM idempotency_key WHERE state = 'running' AND (owner, key) IN (
+             SELECT CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT),
+                    CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT)
+             FROM json_each(?1) AS r)",
+        json,
+        blob
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,239 @@
+//! What the store keeps in memory: live tokens, rate windows, keys at work, and the filter of keys on record.
+//!
+//! The database is always right. Memory is what it said last, and what is on its way to it.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{
+        Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64},
+    },
+    time::Duration,
+};
+
+use sqlx::SqliteConnection;
+
+use super::{StoreLimits, key_filter::KeyFilter, sweep::Cursor};
+use crate::domain::{
+    client::Owner,
+    id::TokenId,
+    idempotency::{BodyHash, IdempotencyKey},
+    rate::{RateClient, RateTable, Scope, WINDOW},
+    time::Millis,
+    token::TokenHash,
+};
+
+pub(super) struct Memory {
+    tokens: RwLock<HashMap<TokenHash, LiveToken>>,
+    pair: Mutex<RateTable<RateClient>>,
+    webhook: Mutex<RateTable<RateClient>>,
+    keys: Mutex<Keys>,
+    swept_to: Mutex<Cursor>,
+    pub(super) writes_ok: AtomicBool,
+    pub(super) sweeper_ok: AtomicBool,
+    /// Goes up with each batch that settled a key: a look-up that began before may be out of date.
+    pub(super) settled_batches: AtomicU64,
+}
+
+/// A token that is not revoked.
+#[derive(Debug, Clone, Copy)]
+struct LiveToken {
+    id: TokenId,
+    expires_at: Option<Millis>,
+}
+
+impl LiveToken {
+    fn is_live(&self, now: Millis) -> bool {
+        self.expires_at.is_none_or(|at| now < at)
+    }
+}
+
+pub(super) type KeyId = (Owner, IdempotencyKey);
+
+/// The idempotency keys, as far as memory knows them.
+pub(super) struct Keys {
+    running: HashMap<KeyId, (BodyHash, Millis)>,
+    filter: KeyFilter,
+}
+
+/// What memory says about a key.
+#[derive(Debug)]
+pub(super) enum KeyState {
+    /// It was free, and now belongs to the caller.
+    Taken,
+    /// It is being worked on.
+    Running(BodyHash, Millis),
+    /// It may be on record.
+    AskTheDatabase,
+}
+
+impl Memory {
+    pub(super) fn new(limits: &StoreLimits, now: Millis) -> Self {
+        Self {
+            tokens: RwLock::default(),
+            pair: Mutex::new(RateTable::new(limits.pair_per_minute, limits.rate_clients)),
+            webhook: Mutex::new(RateTable::new(limits.webhook_per_minute, limits.rate_clients)),
+            keys: Mutex::new(Keys { running: HashMap::new(), filter: KeyFilter::new(limits.key_ttl, now) }),
+            swept_to: Mutex::default(),
+            writes_ok: AtomicBool::new(true),
+            sweeper_ok: AtomicBool::new(true),
+            settled_batches: AtomicU64::new(0),
+        }
+    }
+
+    /// The windows of one scope.
+    pub(super) fn windows(&self, scope: Scope) -> MutexGuard<'_, RateTable<RateClient>> {
+        match scope {
+            Scope::Pair => lock(&self.pair),
+            Scope::Webhook => lock(&self.webhook),
+        }
+    }
+
+    /// The live token with this hash.
+    pub(super) fn find_token(&self, hash: &TokenHash, now: Millis) -> Option<TokenId> {
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        tokens.get(hash).filter(|token| token.is_live(now)).map(|token| token.id)
+    }
+
+    /// Whether any token is live.
+    pub(super) fn any_token(&self, now: Millis) -> bool {
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        tokens.values().any(|token| token.is_live(now))
+    }
+
+    /// A token without an end is on disk.
+    pub(super) fn add_token(&self, hash: TokenHash, id: TokenId) {
+        let token = LiveToken { id, expires_at: None };
+        self.tokens.write().unwrap_or_else(PoisonError::into_inner).insert(hash, token);
+    }
+
+    /// Takes a key if it is certainly free.
+    pub(super) fn take_key(&self, id: &KeyId, body: BodyHash, now: Millis) -> KeyState {
+        let mut keys = lock(&self.keys);
+        if let Some(&(body, since)) = keys.running.get(id) {
+            return KeyState::Running(body, since);
+        }
+        if keys.filter.may_contain(id) {
+            return KeyState::AskTheDatabase;
+        }
+        keys.filter.add(id, now);
+        keys.running.insert(id.clone(), (body, now));
+        KeyState::Taken
+    }
+
+    /// Takes a key that the database said was free, unless it was taken in the meantime.
+    pub(super) fn take_looked_up_key(&self, id: &KeyId, body: BodyHash, now: Millis) -> KeyState {
+        let mut keys = lock(&self.keys);
+        match keys.running.entry(id.clone()) {
+            Entry::Occupied(entry) => KeyState::Running(entry.get().0, entry.get().1),
+            Entry::Vacant(entry) => {
+                entry.insert((body, now));
+                keys.filter.add(id, now);
+                KeyState::Taken
+            }
+        }
+    }
+
+    /// Gives keys back whose work has ended; those that stay on record are remembered by the filter.
+    pub(super) fn give_back_keys<'a>(&self, ended: impl Iterator<Item = &'a KeyId>, now: Millis) {
+        let mut keys = lock(&self.keys);
+        for id in ended {
+            keys.filter.add(id, now);
+            keys.running.remove(id);
+        }
+    }
+
+    /// Where the sweep through the keys goes on.
+    pub(super) fn swept_to(&self) -> Cursor {
+        lock(&self.swept_to).clone()
+    }
+
+    pub(super) fn set_swept_to(&self, cursor: Cursor) {
+        *lock(&self.swept_to) = cursor;
+    }
+
+    /// Reads everything from the database; the keys only at the start of a server, since what another process does to
+    /// them later is found when they are used.
+    pub(super) async fn load(
+        &self,
+        conn: &mut SqliteConnection,
+        now: Millis,
+        with_keys: bool,
+    ) -> Result<(), sqlx::Error> {
+        self.load_tokens(conn).await?;
+        self.load_windows(conn, now).await?;
+        if with_keys {
+            self.load_keys(conn, now).await?;
+        }
+        Ok(())
+    }
+
+    async fn load_tokens(&self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let rows = sqlx::query!(
+            r#"SELECT id AS "id!: i64", token_hash AS "token_hash!: String", expires_at_ms AS "expires_at_ms: i64"
+               FROM token WHERE revoked_at_ms IS NULL"#
+        )
+        .fetch_all(conn)
+        .await?;
+        let tokens = rows.into_iter().filter_map(|row| {
+            let token = LiveToken { id: TokenId(row.id), expires_at: row.expires_at_ms.map(Millis) };
+            Some((TokenHash::from_hex(&row.token_hash)?, token))
+        });
+        let tokens = tokens.collect();
+        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
+        Ok(())
+    }
+
+    async fn load_windows(&self, conn: &mut SqliteConnection, now: Millis) -> Result<(), sqlx::Error> {
+        let start = now.minus(WINDOW).0;
+        let rows = sqlx::query!(
+            r#"SELECT at_ms AS "at_ms!: i64", scope AS "scope!: String", token_id AS "token_id!: i64",
+                      address AS "address!: String", hits AS "hits!: i64"
+               FROM rate_hit WHERE at_ms > ?1 ORDER BY at_ms"#,
+            start
+        )
+        .fetch_all(conn)
+        .await?;
+        let of = |scope: Scope| {
+            rows.iter().filter(move |row| row.scope == scope.as_str()).filter_map(|row| {
+                let token = (row.token_id != 0).then_some(TokenId(row.token_id));
+                let client = RateClient { token, address: row.address.parse().ok()? };
+                Some((client, Millis(row.at_ms), u32::try_from(row.hits).unwrap_or(0)))
+            })
+        };
+        for scope in [Scope::Pair, Scope::Webhook] {
+            self.windows(scope).reload(of(scope), now);
+        }
+        Ok(())
+    }
+
+    async fn load_keys(&self, conn: &mut SqliteConnection, now: Millis) -> Result<(), sqlx::Error> {
+        let mut after = (String::new(), String::new());
+        loop {
+            let rows = sqlx::query!(
+                r#"SELECT owner AS "owner!: String", key AS "key!: String" FROM idempotency_key
+                   WHERE (owner, key) > (?1, ?2) ORDER BY owner, key LIMIT 10000"#,
+                after.0,
+                after.1
+            )
+            .fetch_all(&mut *conn)
+            .await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            after = (last.owner.clone(), last.key.clone());
+            let mut keys = lock(&self.keys);
+            for row in &rows {
+                if let (Ok(owner), Ok(key)) = (row.owner.parse(), IdempotencyKey::stored(&row.key)) {
+                    keys.filter.add(&(owner, key) as &KeyId, now);
+                }
+            }
+        }
+    }
+}
+
+/// A poisoned lock is taken all the same: what it guards is never left half-changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The longest that a change by another process goes unseen.
+pub(super) const LOOK_FOR_EDITS_EVERY: Duration = Duration::from_millis(250);

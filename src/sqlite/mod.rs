@@ -1,0 +1,160 @@
+//! The one implementation of the repository traits, and the only place with SQL.
+//!
+//! All writes go through one task, the [`writer`], which commits many at once. What every request needs to know is
+//! mirrored in [`memory`]: it is loaded at the start, changed after each commit, and loaded again when another process
+//! wrote to the database. Reads that memory cannot answer go to a pool of read-only connections.
+
+mod batch;
+mod error;
+mod key_filter;
+mod memory;
+mod open;
+mod pairing;
+mod rate_limit;
+mod rows;
+mod sweep;
+mod token;
+mod turn;
+mod writer;
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use sqlx::SqlitePool;
+use tokio::{sync::mpsc, task::JoinHandle};
+
+pub use open::{DatabaseSettings, OpenError};
+
+use crate::{
+    repository::{StoreError, StoreStatus, StoreStatusRepository},
+    system::SteadyClock,
+    telemetry::metrics::Metrics,
+};
+use memory::Memory;
+use open::{Database, ServerLock};
+use writer::{Command, Writer};
+
+/// The limits that the store keeps.
+#[derive(Debug, Clone)]
+pub struct StoreLimits {
+    /// Requests to `/pair` for each client in 60 s; 0: any number.
+    pub pair_per_minute: u32,
+    /// Requests to `/webhook` for each client in 60 s; 0: any number.
+    pub webhook_per_minute: u32,
+    /// Clients that are tracked for each of the two.
+    pub rate_clients: usize,
+    /// How long the first lockout lasts.
+    pub lockout: Duration,
+    /// Wrong codes that end a pairing code.
+    pub code_failures: u32,
+    /// How long an answered idempotency key lives.
+    pub key_ttl: Duration,
+    /// Answered keys that are kept for each owner.
+    pub keys_per_owner: u32,
+}
+
+/// The store of a running gateway, or of a command beside it.
+#[derive(Debug)]
+pub struct SqliteStore {
+    shared: Arc<Shared>,
+    writer: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+    _lock: Option<ServerLock>,
+}
+
+/// What the repositories, the writer and the sweeper share.
+pub(in crate::sqlite) struct Shared {
+    queue: mpsc::Sender<Command>,
+    memory: Memory,
+    reads: SqlitePool,
+    limits: StoreLimits,
+    clock: Arc<SteadyClock>,
+    metrics: Arc<Metrics>,
+    run_id: i64,
+}
+
+/// What the store is built from, besides the file.
+#[derive(Clone)]
+pub struct StoreParts {
+    /// The limits it keeps.
+    pub limits: StoreLimits,
+    /// The time.
+    pub clock: Arc<SteadyClock>,
+    /// Where it counts.
+    pub metrics: Arc<Metrics>,
+}
+
+impl SqliteStore {
+    /// Opens the store for the one server on this file: takes the lock, brings the schema up to date, begins a run.
+    ///
+    /// # Errors
+    /// [`OpenError`], among them that another server has it open.
+    pub async fn open(settings: &DatabaseSettings, parts: StoreParts) -> Result<Self, OpenError> {
+        let database = open::open_as_server(settings).await?;
+        Self::start(database, settings, parts, true).await
+    }
+
+    /// Opens the store for one command, beside a server that may be running on the same file.
+    ///
+    /// # Errors
+    /// [`OpenError`], among them that the server's schema is older.
+    pub async fn open_beside(settings: &DatabaseSettings, parts: StoreParts) -> Result<Self, OpenError> {
+        let database = open::open_beside(settings).await?;
+        Self::start(database, settings, parts, false).await
+    }
+
+    async fn start(
+        mut database: Database,
+        settings: &DatabaseSettings,
+        parts: StoreParts,
+        is_server: bool,
+    ) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::Sqlite { path: settings.path.clone(), source };
+        let now = parts.clock.now();
+        let run_id = match is_server {
+            true => sweep::begin_run(&mut database.writer, now).await.map_err(failed)?,
+            false => 0,
+        };
+        let memory = Memory::new(&parts.limits, now);
+        memory.load(&mut database.writer, now, is_server).await.map_err(failed)?;
+        let (queue, commands) = mpsc::channel(writer::QUEUE_LENGTH);
+        let StoreParts { limits, clock, metrics } = parts;
+        let shared = Arc::new(Shared { queue, memory, reads: database.reads, limits, clock, metrics, run_id });
+        let writer = Writer::new(database.writer, &shared, commands).await.map_err(failed)?;
+        let writer = tokio::spawn(writer.run());
+        Ok(Self { shared, writer: tokio::sync::Mutex::new(Some(writer)), _lock: database.lock })
+    }
+
+    /// Writes all that waits, ends the run and closes the file. Steps that come later fail.
+    pub async fn close(&self) {
+        self.shared.queue.send(Command::Close).await.ok();
+        if let Some(writer) = self.writer.lock().await.take() {
+            writer.await.ok();
+        }
+        self.shared.reads.close().await;
+    }
+
+    /// Forgets what has expired, a bounded batch of each kind. Returns whether there is likely more.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it takes no writes.
+    pub async fn sweep_once(&self) -> Result<bool, StoreError> {
+        self.shared.sweep_once().await
+    }
+}
+
+impl StoreStatusRepository for SqliteStore {
+    fn status(&self) -> StoreStatus {
+        StoreStatus {
+            writes: self.shared.memory.writes_ok.load(Ordering::Relaxed),
+            sweeper: self.shared.memory.sweeper_ok.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("run_id", &self.run_id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,187 @@
+//! Runs and forgetting: what begins and ends a run, and what removes expired rows, a bounded batch at a time.
+//!
+//! Nothing depends on the sweep: what has expired is treated as gone from that moment on, swept or not.
+
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use sqlx::SqliteConnection;
+
+use super::{Shared, batch::expired_before, memory::Memory, writer::Step};
+use crate::{
+    domain::{
+        pairing::{FAILURE_WINDOW, LOCKOUT_MEMORY},
+        rate::WINDOW,
+        time::Millis,
+    },
+    repository::StoreError,
+};
+
+/// Rows of one kind that one sweep looks at, so that it holds the writer for some milliseconds at most.
+const SWEEP_ROWS: i64 = 1000;
+/// Hits that one sweep removes: small rows at one end of their table.
+const SWEEP_HITS: i64 = 5000;
+
+/// Where the sweep through the keys stands: the last one it looked at.
+pub(super) type Cursor = (String, String);
+
+/// Begins a run. Times that lie ahead, because the clock was set back while no server ran, become now: nothing lasts longer
+/// for it than it would have.
+pub(super) async fn begin_run(conn: &mut SqliteConnection, now: Millis) -> Result<i64, sqlx::Error> {
+    use sqlx::Connection as _;
+    let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
+    let (pid, version) = (i64::from(std::process::id()), env!("CARGO_PKG_VERSION"));
+    let run = sqlx::query!(
+        r#"INSERT INTO server_run (started_at_ms, pid, version) VALUES (?1, ?2, ?3) RETURNING id AS "id!: i64""#,
+        now.0,
+        pid,
+        version
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "INSERT INTO rate_hit (at_ms, scope, token_id, address, hits)
+         SELECT ?1, scope, token_id, address, sum(hits) FROM rate_hit WHERE at_ms > ?1 GROUP BY scope, token_id, address
+         ON CONFLICT (at_ms, scope, token_id, address) DO UPDATE SET hits = rate_hit.hits + excluded.hits",
+        now.0
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!("DELETE FROM rate_hit WHERE at_ms > ?1", now.0).execute(&mut *tx).await?;
+    sqlx::query!("UPDATE pairing_failure SET failed_at_ms = ?1 WHERE failed_at_ms > ?1", now.0)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query!(
+        "UPDATE pairing_lockout SET locked_until_ms = ?1 + locked_until_ms - locked_at_ms, locked_at_ms = ?1
+         WHERE locked_at_ms > ?1",
+        now.0
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(run.id)
+}
+
+/// Notes that the run ended in order.
+pub(super) async fn end_run(conn: &mut SqliteConnection, run_id: i64, now: Millis) -> Result<(), sqlx::Error> {
+    sqlx::query!("UPDATE server_run SET stopped_at_ms = ?2 WHERE id = ?1", run_id, now.0).execute(conn).await?;
+    Ok(())
+}
+
+/// Whether the store takes a write that changes nothing.
+pub(super) async fn probe(conn: &mut SqliteConnection, run_id: i64) -> Result<(), sqlx::Error> {
+    sqlx::query!("UPDATE server_run SET pid = pid WHERE id = ?1", run_id).execute(conn).await?;
+    Ok(())
+}
+
+impl Shared {
+    pub(super) async fn sweep_once(&self) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let expired_keys = expired_before(now, self.limits.key_ttl);
+        let swept = self.step(None, Sweep { now, expired_keys, after: self.memory.swept_to() }).await;
+        self.memory.sweeper_ok.store(swept.is_ok(), Ordering::Relaxed);
+        swept.map(|swept| swept.more)
+    }
+}
+
+/// What one round came to.
+struct Swept {
+    reached: Cursor,
+    more: bool,
+}
+
+/// One round of forgetting.
+struct Sweep {
+    now: Millis,
+    expired_keys: i64,
+    after: Cursor,
+}
+
+#[async_trait]
+impl Step for Sweep {
+    type Output = Swept;
+
+    async fn run(&self, conn: &mut SqliteConnection) -> Result<Swept, sqlx::Error> {
+        let hits = forget_hits(conn, self.now).await?;
+        forget_attempts(conn, self.now).await?;
+        let (reached, keys) = forget_keys(conn, &self.after, self.expired_keys).await?;
+        Ok(Swept { reached, more: hits >= SWEEP_HITS.unsigned_abs() || keys * 2 >= SWEEP_ROWS.unsigned_abs() })
+    }
+
+    fn stored(&self, swept: &Swept, memory: &Memory) {
+        memory.set_swept_to(swept.reached.clone());
+    }
+}
+
+/// Hits that have left their windows.
+async fn forget_hits(conn: &mut SqliteConnection, now: Millis) -> Result<u64, sqlx::Error> {
+    let hits_from = now.minus(WINDOW).0;
+    let deleted = sqlx::query!(
+        "DELETE FROM rate_hit WHERE (at_ms, scope, token_id, address) IN (
+             SELECT at_ms, scope, token_id, address FROM rate_hit WHERE at_ms <= ?1 ORDER BY at_ms LIMIT ?2)",
+        hits_from,
+        SWEEP_HITS
+    )
+    .execute(conn)
+    .await?;
+    Ok(deleted.rows_affected())
+}
+
+/// Failures and lockouts that no longer count.
+async fn forget_attempts(conn: &mut SqliteConnection, now: Millis) -> Result<(), sqlx::Error> {
+    let failures_from = now.minus(FAILURE_WINDOW).0;
+    sqlx::query!(
+        "DELETE FROM pairing_failure WHERE id IN (
+             SELECT id FROM pairing_failure ORDER BY id LIMIT ?2) AND failed_at_ms <= ?1",
+        failures_from,
+        SWEEP_ROWS
+    )
+    .execute(&mut *conn)
+    .await?;
+    let lockouts_from = now.minus(LOCKOUT_MEMORY).0;
+    sqlx::query!(
+        "DELETE FROM pairing_lockout WHERE id IN (
+             SELECT id FROM pairing_lockout ORDER BY id LIMIT ?2) AND locked_at_ms <= ?1",
+        lockouts_from,
+        SWEEP_ROWS
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Goes once round all keys, some at each sweep, and removes those that have expired.
+async fn forget_keys(conn: &mut SqliteConnection, after: &Cursor, expired: i64) -> Result<(Cursor, u64), sqlx::Error> {
+    let last = sqlx::query!(
+        r#"SELECT owner AS "owner!: String", key AS "key!: String" FROM idempotency_key
+           WHERE (owner, key) > (?1, ?2) ORDER BY owner, key LIMIT 1 OFFSET ?3"#,
+        after.0,
+        after.1,
+        SWEEP_ROWS
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(last) = last else {
+        let deleted = sqlx::query!(
+            "DELETE FROM idempotency_key WHERE (owner, key) > (?1, ?2) AND answered_at_ms <= ?3",
+            after.0,
+            after.1,
+            expired
+        )
+        .execute(conn)
+        .await?;
+        return Ok((Cursor::default(), deleted.rows_affected()));
+    };
+    let deleted = sqlx::query!(
+        "DELETE FROM idempotency_key WHERE (owner, key) > (?1, ?2) AND (owner, key) <= (?3, ?4)
+             AND answered_at_ms <= ?5",
+        after.0,
+        after.1,
+        last.owner,
+        last.key,
+        expired
+    )
+    .execute(conn)
+    .await?;
+    Ok(((last.owner, last.key), deleted.rows_affected()))
+}

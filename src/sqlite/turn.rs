@@ -1,0 +1,281 @@
+//! Turns: claimed in memory where that is certain, else after a look-up; written in the writer's batches.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use async_trait::async_trait;
+use sqlx::SqliteConnection;
+use tokio::sync::oneshot;
+
+use super::{
+    Shared, SqliteStore,
+    batch::{TurnCommand, TurnReply},
+    error::store_error,
+    memory::{KeyId, KeyState},
+    rate_limit::take,
+    writer::{Command, Step, closed},
+};
+use crate::{
+    domain::{
+        id::MessageId,
+        idempotency::{BodyHash, IdempotencyKey, KeyProgress, KeyRecord, Verdict},
+        message::{Answer, MessageText},
+        time::Millis,
+    },
+    repository::{
+        ClaimOutcome, Lease, LeaseSink, NewTurn, RateLimitRepository as _, ResumableTurn, StoreError, TurnEnd,
+        TurnRepository, Written,
+    },
+};
+
+/// How often work on a message is begun before it is given up: it may be what kills the process.
+const MAX_ATTEMPTS: i64 = 5;
+/// How often a key is looked up when others settle at the same time.
+const MAX_LOOK_UPS: usize = 16;
+
+#[async_trait]
+impl TurnRepository for SqliteStore {
+    async fn claim(&self, mut new: NewTurn, now: Millis) -> Result<ClaimOutcome, StoreError> {
+        let Some((key, body)) = &new.key else { return Ok(self.claimed(new, now)) };
+        let (id, body): (KeyId, _) = ((new.owner, key.clone()), *body);
+        let verdict = match self.shared.memory.take_key(&id, body, now) {
+            KeyState::Taken => return Ok(self.claimed(new, now)),
+            KeyState::Running(first, since) if first == body => Verdict::Running(since),
+            KeyState::Running(..) => Verdict::OtherBody,
+            KeyState::AskTheDatabase => self.shared.look_up(&id, body, now).await?,
+        };
+        let outcome = match verdict {
+            Verdict::Free => return Ok(self.claimed(new, now)),
+            Verdict::OtherBody => ClaimOutcome::OtherBody,
+            Verdict::Running(since) => ClaimOutcome::Running(since),
+            Verdict::Replay(answer) => ClaimOutcome::Answered(answer),
+        };
+        if let Some(hit) = new.hit.take() {
+            self.count(hit).await?;
+        }
+        Ok(outcome)
+    }
+
+    async fn begin(&self, lease: &mut Lease, now: Millis) -> Result<Written, StoreError> {
+        self.shared.write(lease, None, now).await
+    }
+
+    async fn settle(&self, lease: &mut Lease, end: &TurnEnd, now: Millis) -> Result<Written, StoreError> {
+        let written = self.shared.write(lease, Some(end.clone()), now).await?;
+        lease.disarm();
+        Ok(written)
+    }
+
+    async fn resume(&self, now: Millis) -> Result<Vec<ResumableTurn>, StoreError> {
+        let orphans = self.shared.step(None, TakeOver { run_id: self.shared.run_id, now }).await?;
+        Ok(orphans.into_iter().filter_map(|orphan| self.lease_of(orphan)).collect())
+    }
+}
+
+impl SqliteStore {
+    fn claimed(&self, turn: NewTurn, now: Millis) -> ClaimOutcome {
+        ClaimOutcome::Claimed(Lease::new(turn, now, Some(Arc::clone(&self.shared) as Arc<dyn LeaseSink>)))
+    }
+
+    fn lease_of(&self, orphan: Orphan) -> Option<ResumableTurn> {
+        let id: KeyId = (orphan.owner.parse().ok()?, orphan.key);
+        self.shared.memory.take_looked_up_key(&id, orphan.body, orphan.received_at);
+        let turn = NewTurn {
+            owner: id.0,
+            key: Some((id.1, orphan.body)),
+            text: Arc::new(MessageText::new(orphan.text)?),
+            hit: None,
+        };
+        let mut lease = Lease::new(turn, orphan.received_at, Some(Arc::clone(&self.shared) as Arc<dyn LeaseSink>));
+        lease.id = Some(orphan.message);
+        Some(ResumableTurn { lease, attempts: orphan.attempts })
+    }
+}
+
+impl Shared {
+    /// Asks the database about a key, and takes it if it is free. Memory is asked again afterwards: if others settled
+    /// meanwhile, this key may have been among them, and the look-up is repeated.
+    async fn look_up(&self, id: &KeyId, body: BodyHash, now: Millis) -> Result<Verdict, StoreError> {
+        for _ in 0..MAX_LOOK_UPS {
+            let before = self.memory.settled_batches.load(Ordering::Acquire);
+            let verdict = match self.find_key(id).await? {
+                Some(record) => record.judge(body, now, self.limits.key_ttl),
+                None => Verdict::Free,
+            };
+            if verdict != Verdict::Free {
+                return Ok(verdict);
+            }
+            if self.memory.settled_batches.load(Ordering::Acquire) == before {
+                return Ok(match self.memory.take_looked_up_key(id, body, now) {
+                    KeyState::Running(first, since) if first == body => Verdict::Running(since),
+                    KeyState::Running(..) => Verdict::OtherBody,
+                    _ => Verdict::Free,
+                });
+            }
+        }
+        Ok(Verdict::Running(now))
+    }
+
+    async fn find_key(&self, (owner, key): &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        let (owner_text, key_text) = (owner.to_string(), key.as_str());
+        let row = sqlx::query!(
+            r#"SELECT k.body_hash AS "body_hash!: Vec<u8>", k.answered_at_ms AS "answered_at_ms: i64",
+                      m.received_at_ms AS "received_at_ms!: i64", m.answer AS "answer: String", m.model AS "model: String"
+               FROM idempotency_key AS k JOIN message AS m ON m.id = k.message_id
+               WHERE k.owner = ?1 AND k.key = ?2"#,
+            owner_text,
+            key_text
+        )
+        .fetch_optional(&self.reads)
+        .await
+        .map_err(|error| store_error(&error))?;
+        let Some(row) = row else { return Ok(None) };
+        let corrupt = |column| StoreError::Corrupt {
+            table: "idempotency_key",
+            column,
+            key: format!("{owner_text} {key_text}"),
+        };
+        let body_hash = BodyHash(row.body_hash.try_into().map_err(|_| corrupt("body_hash"))?);
+        let progress = match (row.answered_at_ms, row.answer) {
+            (Some(at), Some(text)) => {
+                KeyProgress::Answered(Millis(at), Answer { text, model: row.model.unwrap_or_default() })
+            }
+            (None, _) => KeyProgress::Running(Millis(row.received_at_ms)),
+            (Some(_), None) => return Err(corrupt("message_id")),
+        };
+        Ok(Some(KeyRecord { body_hash, progress }))
+    }
+
+    async fn write(&self, lease: &mut Lease, end: Option<TurnEnd>, now: Millis) -> Result<Written, StoreError> {
+        let (reply, written) = oneshot::channel();
+        let key_id = lease.turn.key.as_ref().map(|(key, _)| (lease.turn.owner, key.clone()));
+        let hit = lease.turn.hit.take().map(take);
+        let command = TurnCommand {
+            owner: lease.turn.owner,
+            key_id,
+            body_hash: lease.turn.key.as_ref().map(|(_, body)| *body),
+            text: Arc::clone(&lease.turn.text),
+            claimed_at: lease.claimed_at,
+            id: lease.id,
+            end: end.map(|end| (end, now)),
+            hit,
+            reply,
+        };
+        if let Err(error) = self.enqueue(Command::Turn(command)) {
+            if let Some(hit) = hit {
+                self.memory.windows(hit.scope).undo(hit.client, hit.at, 1);
+            }
+            return Err(error);
+        }
+        match written.await.unwrap_or_else(|_| Err(closed()))? {
+            TurnReply::Done(id) => {
+                lease.id = Some(id);
+                Ok(Written::Done)
+            }
+            TurnReply::Contended => {
+                lease.disarm();
+                Ok(Written::Contended)
+            }
+        }
+    }
+}
+
+impl LeaseSink for Shared {
+    fn abandon(&self, lease: Lease) {
+        let now = self.clock.now();
+        let key_id: Option<KeyId> = lease.turn.key.as_ref().map(|(key, _)| (lease.turn.owner, key.clone()));
+        if lease.id.is_none() {
+            return self.memory.give_back_keys(key_id.iter(), now);
+        }
+        let command = TurnCommand {
+            owner: lease.turn.owner,
+            key_id,
+            body_hash: lease.turn.key.as_ref().map(|(_, body)| *body),
+            text: Arc::clone(&lease.turn.text),
+            claimed_at: lease.claimed_at,
+            id: lease.id,
+            end: Some((TurnEnd::Failed("abandoned"), now)),
+            hit: None,
+            reply: oneshot::channel().0,
+        };
+        // If the queue is full or closed, the row stays as it is, and the next start takes it over.
+        self.enqueue(Command::Turn(command)).ok();
+    }
+}
+
+/// A message that an earlier run left unfinished, with its key.
+#[derive(Debug)]
+struct Orphan {
+    message: MessageId,
+    received_at: Millis,
+    owner: String,
+    key: IdempotencyKey,
+    body: BodyHash,
+    text: String,
+    attempts: u32,
+}
+
+struct TakeOver {
+    run_id: i64,
+    now: Millis,
+}
+
+#[async_trait]
+impl Step for TakeOver {
+    type Output = Vec<Orphan>;
+
+    async fn run(&self, conn: &mut SqliteConnection) -> Result<Vec<Orphan>, sqlx::Error> {
+        take_over(conn, self.run_id, self.now).await
+    }
+}
+
+/// Settles what cannot be resumed, and leases the rest to this run.
+async fn take_over(conn: &mut SqliteConnection, run_id: i64, now: Millis) -> Result<Vec<Orphan>, sqlx::Error> {
+    sqlx::query!(
+        "UPDATE message SET state = 'interrupted', error_class = 'interrupted', finished_at_ms = ?2
+         WHERE state IN ('accepted', 'running') AND run_id <> ?1 AND NOT EXISTS (
+             SELECT 1 FROM idempotency_key AS k
+             WHERE k.owner = message.sender AND k.key = message.idempotency_key AND k.message_id = message.id)",
+        run_id,
+        now.0
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "UPDATE message SET state = 'failed', error_class = 'crashed', finished_at_ms = ?2
+         WHERE state IN ('accepted', 'running') AND run_id <> ?1 AND attempts >= ?3",
+        run_id,
+        now.0,
+        MAX_ATTEMPTS
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "DELETE FROM idempotency_key WHERE state = 'running'
+             AND message_id NOT IN (SELECT id FROM message WHERE state IN ('accepted', 'running'))"
+    )
+    .execute(&mut *conn)
+    .await?;
+    let rows = sqlx::query!(
+        r#"UPDATE message SET state = 'running', run_id = ?1, attempts = attempts + 1
+           WHERE state IN ('accepted', 'running') AND run_id <> ?1
+           RETURNING id AS "id!: i64", received_at_ms AS "received_at_ms!: i64", sender AS "sender!: String",
+                     idempotency_key AS "key!: String", text AS "text!: String", attempts AS "attempts!: i64",
+                     (SELECT k.body_hash FROM idempotency_key AS k
+                      WHERE k.owner = sender AND k.key = idempotency_key) AS "body_hash!: Vec<u8>""#,
+        run_id
+    )
+    .fetch_all(conn)
+    .await?;
+    let orphans = rows.into_iter().filter_map(|row| {
+        Some(Orphan {
+            message: MessageId(row.id),
+            received_at: Millis(row.received_at_ms),
+            owner: row.sender,
+            key: IdempotencyKey::stored(&row.key).ok()?,
+            body: BodyHash(row.body_hash.try_into().ok()?),
+            text: row.text,
+            attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
+        })
+    });
+    Ok(orphans.collect())
+}

@@ -1,0 +1,419 @@
+//! The writer: one task that owns the one connection that writes.
+//!
+//! SQLite has one writer, and a commit costs an fsync. So all that waits is written in one transaction and committed once,
+//! and only then is each caller answered; while one batch is being committed the next one gathers by itself. The frequent
+//! commands (hits and turns) are written with one statement for each kind, see [`batch`](super::batch); the rare ones
+//! ([`Step`]) run one after the other.
+//!
+//! A command that fails does not fail its neighbours: the batch is rolled back and written again command by command, each
+//! under a savepoint. An error of the store itself (busy, full, I/O) fails the whole batch, of which nothing is written.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use sqlx::{Connection as _, SqliteConnection};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::MissedTickBehavior,
+};
+
+use super::{
+    Shared,
+    batch::{self, BatchError, BatchState, Hit, TurnCommand, TurnReply},
+    error::{is_fault_of_one_command, store_error},
+    memory::{LOOK_FOR_EDITS_EVERY, Memory},
+    sweep,
+};
+use crate::{repository::StoreError, telemetry::metrics::WriterErrorKind};
+
+/// Commands that may wait. More than one for each open connection is never needed, so a full queue means that the disk
+/// has stopped.
+pub(super) const QUEUE_LENGTH: usize = 16_384;
+/// Commands in one transaction.
+const BATCH_LENGTH: usize = 1024;
+
+/// What the writer is asked to do.
+pub(super) enum Command {
+    /// Count a hit, and say when it is done if anyone waits.
+    Hit(Hit, Option<oneshot::Sender<Result<(), StoreError>>>),
+    /// Write a turn.
+    Turn(TurnCommand),
+    /// Count a hit and run a rare step.
+    Step(Option<Hit>, Box<dyn Call>),
+    /// Write all that waits, then end.
+    Close,
+}
+
+/// A rare step: some statements of one transaction. It is run again if the transaction was rolled back.
+#[async_trait]
+pub(super) trait Step: Send + Sync + 'static {
+    type Output: Send;
+
+    async fn run(&self, conn: &mut SqliteConnection) -> Result<Self::Output, sqlx::Error>;
+
+    /// Called when it is on disk, whether or not anyone still waits for it.
+    fn stored(&self, _output: &Self::Output, _memory: &Memory) {}
+}
+
+/// A step with the caller that waits for it.
+#[async_trait]
+pub(super) trait Call: Send {
+    async fn run(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error>;
+    fn finish(self: Box<Self>, result: Result<(), StoreError>, memory: &Memory);
+}
+
+struct StepCall<S: Step> {
+    step: S,
+    output: Option<S::Output>,
+    reply: oneshot::Sender<Result<S::Output, StoreError>>,
+}
+
+#[async_trait]
+impl<S: Step> Call for StepCall<S> {
+    async fn run(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        self.output = Some(self.step.run(conn).await?);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, result: Result<(), StoreError>, memory: &Memory) {
+        let Self { step, output, reply } = *self;
+        let lost = || StoreError::Unavailable("a step had no result".into());
+        let result = result.and_then(|()| output.ok_or_else(lost));
+        if let Ok(output) = &result {
+            step.stored(output, memory);
+        }
+        reply.send(result).ok();
+    }
+}
+
+impl Shared {
+    /// Puts a command into the queue.
+    pub(super) fn enqueue(&self, command: Command) -> Result<(), StoreError> {
+        self.queue.try_send(command).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => StoreError::Busy,
+            mpsc::error::TrySendError::Closed(_) => closed(),
+        })?;
+        self.metrics.writer.queue().raise(1);
+        Ok(())
+    }
+
+    /// Runs a rare step in the writer's next transaction, with the hit that led to it.
+    pub(super) async fn step<S: Step>(&self, hit: Option<Hit>, step: S) -> Result<S::Output, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.enqueue(Command::Step(hit, Box::new(StepCall { step, output: None, reply })))?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+}
+
+/// The error of a step that came too late.
+pub(super) fn closed() -> StoreError {
+    StoreError::Unavailable("the store is closed".into())
+}
+
+/// Commands that are written together, by kind. The order of kinds is right for any two commands about the same row: a
+/// message is inserted before it is updated, and a key is not taken again before its giving back is on disk.
+#[derive(Default)]
+struct Batch {
+    commands: usize,
+    hits: Vec<Hit>,
+    hit_replies: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    turns: Vec<TurnCommand>,
+    steps: Vec<Box<dyn Call>>,
+}
+
+impl Batch {
+    /// Adds a command; `false` if it is the one to end.
+    fn add(&mut self, command: Command) -> bool {
+        self.commands += 1;
+        match command {
+            Command::Hit(hit, reply) => {
+                self.hits.push(hit);
+                self.hit_replies.extend(reply);
+            }
+            Command::Turn(turn) => {
+                self.hits.extend(turn.hit);
+                self.turns.push(turn);
+            }
+            Command::Step(hit, step) => {
+                self.hits.extend(hit);
+                self.steps.push(step);
+            }
+            Command::Close => return false,
+        }
+        true
+    }
+
+    fn is_empty(&self) -> bool {
+        self.hits.is_empty() && self.turns.is_empty() && self.steps.is_empty()
+    }
+}
+
+/// What became of each command, in the order of the batch.
+struct Outcomes {
+    turns: Vec<Result<TurnReply, StoreError>>,
+    steps: Vec<Result<(), StoreError>>,
+}
+
+/// The writer's state.
+pub(super) struct Writer {
+    conn: SqliteConnection,
+    shared: Arc<Shared>,
+    commands: mpsc::Receiver<Command>,
+    state: BatchState,
+    data_version: i64,
+    looked_at: Duration,
+}
+
+impl Writer {
+    pub(super) async fn new(
+        mut conn: SqliteConnection,
+        shared: &Arc<Shared>,
+        commands: mpsc::Receiver<Command>,
+    ) -> Result<Self, sqlx::Error> {
+        let state = BatchState::load(&mut conn).await?;
+        let data_version = data_version(&mut conn).await?;
+        let looked_at = shared.clock.monotonic();
+        Ok(Self { conn, shared: Arc::clone(shared), commands, state, data_version, looked_at })
+    }
+
+    /// Writes until it is asked to end.
+    pub(super) async fn run(mut self) {
+        let mut tick = tokio::time::interval(LOOK_FOR_EDITS_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut waiting = Vec::with_capacity(BATCH_LENGTH);
+        let mut open = true;
+        while open {
+            tokio::select! {
+                biased;
+                received = self.commands.recv_many(&mut waiting, BATCH_LENGTH) => {
+                    self.shared.metrics.writer.queue().lower(received as u64);
+                    open = received > 0;
+                    let mut batch = Batch::default();
+                    for command in waiting.drain(..) {
+                        open &= batch.add(command);
+                    }
+                    self.commit(batch).await;
+                }
+                _ = tick.tick() => {}
+            }
+            self.look_for_edits().await;
+        }
+        self.end().await;
+    }
+
+    /// Refuses new commands, writes the last ones and closes the file.
+    async fn end(mut self) {
+        self.commands.close();
+        let mut batch = Batch::default();
+        while let Ok(command) = self.commands.try_recv() {
+            batch.add(command);
+        }
+        self.commit(batch).await;
+        if self.shared.run_id != 0 {
+            let now = self.shared.clock.now();
+            if let Err(error) = sweep::end_run(&mut self.conn, self.shared.run_id, now).await {
+                tracing::error!(%error, "the end of the run could not be noted");
+            }
+        }
+        self.conn.close().await.ok();
+    }
+
+    async fn commit(&mut self, mut batch: Batch) {
+        if batch.is_empty() {
+            return;
+        }
+        let started = self.shared.clock.monotonic();
+        let mut result = self.write_together(&mut batch).await;
+        let fault_of_one = match &result {
+            Err(BatchError::Contended) => true,
+            Err(BatchError::Sql(error)) => is_fault_of_one_command(error),
+            Ok(_) => false,
+        };
+        if fault_of_one {
+            self.state.forget_numbers();
+            result = self.write_singly(&mut batch).await;
+        }
+        let took = self.shared.clock.monotonic().saturating_sub(started);
+        self.shared.metrics.writer.committed(batch.commands, took);
+        self.shared.memory.writes_ok.store(result.is_ok(), Ordering::Relaxed);
+        match result {
+            Ok(outcomes) => self.succeed(batch, outcomes),
+            Err(error) => self.fail(batch, &error),
+        }
+    }
+
+    /// One transaction, one statement for each kind.
+    async fn write_together(&mut self, batch: &mut Batch) -> Result<Outcomes, BatchError> {
+        let now = self.shared.clock.now();
+        let mut tx = self.conn.begin_with("BEGIN IMMEDIATE").await?;
+        batch::write_hits(&mut tx, &batch.hits).await?;
+        let context = batch::Context { run_id: self.shared.run_id, limits: &self.shared.limits, now };
+        let turns = self.state.write_turns(&mut tx, &context, &batch.turns).await?;
+        for step in &mut batch.steps {
+            step.run(&mut tx).await?;
+        }
+        tx.commit().await?;
+        let steps = batch.steps.iter().map(|_| Ok(())).collect();
+        Ok(Outcomes { turns: turns.into_iter().map(Ok).collect(), steps })
+    }
+
+    /// One transaction, one savepoint for each command.
+    async fn write_singly(&mut self, batch: &mut Batch) -> Result<Outcomes, BatchError> {
+        let now = self.shared.clock.now();
+        let mut tx = self.conn.begin_with("BEGIN IMMEDIATE").await?;
+        batch::write_hits(&mut tx, &batch.hits).await?;
+        let context = batch::Context { run_id: self.shared.run_id, limits: &self.shared.limits, now };
+        let mut outcomes = Outcomes { turns: Vec::new(), steps: Vec::new() };
+        for turn in &batch.turns {
+            let mut savepoint = tx.begin().await?;
+            let one = std::slice::from_ref(turn);
+            let outcome = match self.state.write_turns(&mut savepoint, &context, one).await {
+                Ok(replies) => {
+                    savepoint.commit().await?;
+                    Ok(replies.into_iter().next().unwrap_or(TurnReply::Contended))
+                }
+                Err(error) => {
+                    savepoint.rollback().await?;
+                    self.state.forget_numbers();
+                    error.of_one_command()?
+                }
+            };
+            outcomes.turns.push(outcome);
+        }
+        for step in &mut batch.steps {
+            let mut savepoint = tx.begin().await?;
+            let outcome = match step.run(&mut savepoint).await {
+                Ok(()) => {
+                    savepoint.commit().await?;
+                    Ok(())
+                }
+                Err(error) => {
+                    savepoint.rollback().await?;
+                    BatchError::from(error).of_one_command()?.map(drop)
+                }
+            };
+            outcomes.steps.push(outcome);
+        }
+        tx.commit().await?;
+        Ok(outcomes)
+    }
+
+    /// It is on disk: memory learns it, then the callers do.
+    fn succeed(&mut self, batch: Batch, outcomes: Outcomes) {
+        self.each_hit(&batch.hits, |table, hit| table.stored(hit.client, hit.at, 1));
+        let memory = &self.shared.memory;
+        let ended = batch.turns.iter().zip(&outcomes.turns).filter(|(turn, outcome)| turn.gives_key_back(outcome));
+        let keys: Vec<_> = ended.filter_map(|(turn, _)| turn.key_id.as_ref()).collect();
+        if !keys.is_empty() {
+            memory.give_back_keys(keys.into_iter(), self.shared.clock.now());
+            memory.settled_batches.fetch_add(1, Ordering::Release);
+        }
+        for reply in batch.hit_replies {
+            reply.send(Ok(())).ok();
+        }
+        for (turn, outcome) in batch.turns.into_iter().zip(outcomes.turns) {
+            self.note(outcome.as_ref().err());
+            turn.reply.send(outcome).ok();
+        }
+        for (step, outcome) in batch.steps.into_iter().zip(outcomes.steps) {
+            self.note(outcome.as_ref().err());
+            step.finish(outcome, &self.shared.memory);
+        }
+    }
+
+    /// Nothing of it is on disk.
+    fn fail(&mut self, batch: Batch, error: &BatchError) {
+        self.state.forget_numbers();
+        let error = error.to_store_error();
+        self.note(Some(&error));
+        self.each_hit(&batch.hits, |table, hit| table.undo(hit.client, hit.at, 1));
+        for reply in batch.hit_replies {
+            reply.send(Err(error.clone())).ok();
+        }
+        for turn in batch.turns {
+            turn.reply.send(Err(error.clone())).ok();
+        }
+        for step in batch.steps {
+            step.finish(Err(error.clone()), &self.shared.memory);
+        }
+    }
+
+    fn each_hit(&self, hits: &[Hit], apply: impl Fn(&mut batch::Windows, &Hit)) {
+        for scope in batch::SCOPES {
+            if hits.iter().any(|hit| hit.scope == scope) {
+                let mut windows = self.shared.memory.windows(scope);
+                hits.iter().filter(|hit| hit.scope == scope).for_each(|hit| apply(&mut windows, hit));
+            }
+        }
+    }
+
+    /// An error is logged and counted once, here.
+    fn note(&self, error: Option<&StoreError>) {
+        if let Some(error) = error {
+            tracing::error!(%error, "a write failed");
+            self.shared.metrics.writer.failed(kind_of(error));
+        }
+    }
+
+    /// Loads memory again if another process wrote, and probes the store if the last write failed.
+    async fn look_for_edits(&mut self) {
+        let now = self.shared.clock.monotonic();
+        if now.saturating_sub(self.looked_at) < LOOK_FOR_EDITS_EVERY {
+            return;
+        }
+        self.looked_at = now;
+        if let Err(error) = self.reload_if_edited().await {
+            tracing::warn!(%error, "could not look for edits by other processes");
+        }
+        if !self.shared.memory.writes_ok.load(Ordering::Relaxed) {
+            let probe = sweep::probe(&mut self.conn, self.shared.run_id).await;
+            self.shared.memory.writes_ok.store(probe.is_ok(), Ordering::Relaxed);
+        }
+    }
+
+    async fn reload_if_edited(&mut self) -> Result<(), sqlx::Error> {
+        let version = data_version(&mut self.conn).await?;
+        if version != self.data_version {
+            self.state.forget_numbers();
+            self.shared.memory.load(&mut self.conn, self.shared.clock.now(), false).await?;
+            self.data_version = version;
+            tracing::debug!("another process wrote to the database: memory is loaded again");
+        }
+        Ok(())
+    }
+}
+
+impl BatchError {
+    fn to_store_error(&self) -> StoreError {
+        match self {
+            Self::Sql(error) => store_error(error),
+            Self::Contended => StoreError::Busy,
+        }
+    }
+
+    /// What the one command gets that caused the error; or the error, if it is the store's.
+    fn of_one_command(self) -> Result<Result<TurnReply, StoreError>, Self> {
+        match self {
+            Self::Contended => Ok(Ok(TurnReply::Contended)),
+            Self::Sql(error) if is_fault_of_one_command(&error) => Ok(Err(store_error(&error))),
+            error @ Self::Sql(_) => Err(error),
+        }
+    }
+}
+
+fn kind_of(error: &StoreError) -> WriterErrorKind {
+    match error {
+        StoreError::Busy => WriterErrorKind::Busy,
+        StoreError::Full => WriterErrorKind::Full,
+        StoreError::Unavailable(_) => WriterErrorKind::Unavailable,
+        StoreError::Corrupt { .. } => WriterErrorKind::Corrupt,
+    }
+}
+
+/// A number that changes when another connection has committed, <https://sqlite.org/pragma.html#pragma_data_version>.
+async fn data_version(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("PRAGMA data_version").fetch_one(conn).await
+}
