@@ -8,16 +8,13 @@
 //! A command that fails does not fail its neighbours: the batch is rolled back and written again command by command, each
 //! under a savepoint. An error of the store itself (busy, full, I/O) fails the whole batch, of which nothing is written.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use async_trait::async_trait;
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::MissedTickBehavior,
+    time::{Instant, MissedTickBehavior},
 };
 
 use super::{
@@ -164,7 +161,7 @@ pub(super) struct Writer {
     commands: mpsc::Receiver<Command>,
     state: BatchState,
     data_version: i64,
-    looked_at: Duration,
+    looked_at: Instant,
 }
 
 impl Writer {
@@ -175,7 +172,7 @@ impl Writer {
     ) -> Result<Self, sqlx::Error> {
         let state = BatchState::load(&mut conn).await?;
         let data_version = data_version(&mut conn).await?;
-        let looked_at = shared.clock.monotonic();
+        let looked_at = Instant::now();
         Ok(Self { conn, shared: Arc::clone(shared), commands, state, data_version, looked_at })
     }
 
@@ -360,11 +357,10 @@ impl Writer {
 
     /// Loads memory again if another process wrote, and probes the store if the last write failed.
     async fn look_for_edits(&mut self) {
-        let now = self.shared.clock.monotonic();
-        if now.saturating_sub(self.looked_at) < LOOK_FOR_EDITS_EVERY {
+        if self.looked_at.elapsed() < LOOK_FOR_EDITS_EVERY {
             return;
         }
-        self.looked_at = now;
+        self.looked_at = Instant::now();
         if let Err(error) = self.reload_if_edited().await {
             tracing::warn!(%error, "could not look for edits by other processes");
         }

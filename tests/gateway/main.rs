@@ -1,0 +1,15 @@
+//! The gateway as its clients and operators see it: through HTTP on a real server with a real database file, and as a
+//! real process. Test names are sentences; those about a failure of comparable gateways name it in a comment.
+
+mod crash;
+mod first_steps;
+mod http;
+mod limit;
+mod operator;
+mod pairing;
+mod process;
+mod setting;
+mod storage;
+mod support;
+mod token;
+mod webhook;

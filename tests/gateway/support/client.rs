@@ -1,0 +1,94 @@
+//! A client of the gateway, and what it got.
+
+use std::{net::SocketAddr, time::Duration};
+
+use reqwest::{
+    Method, RequestBuilder,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
+use serde_json::Value;
+
+/// Posts to one gateway.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+}
+
+/// A response, read to its end.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Client {
+    pub fn new(address: SocketAddr) -> Self {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
+        Self { http, base: format!("http://{address}") }
+    }
+
+    /// A request to `path`, to be filled and given to [`send`](Self::send).
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base))
+    }
+
+    pub async fn send(&self, request: RequestBuilder) -> Reply {
+        self.try_send(request).await.unwrap()
+    }
+
+    pub async fn try_send(&self, request: RequestBuilder) -> Result<Reply, reqwest::Error> {
+        let response = request.send().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Ok(Reply { status, headers, text: response.text().await? })
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.send(self.request(Method::GET, path)).await
+    }
+
+    pub async fn pair(&self, code: &str) -> Reply {
+        self.send(self.request(Method::POST, "/pair").header("X-Pairing-Code", code)).await
+    }
+
+    /// The token that a right code brings.
+    pub async fn paired(&self, code: &str) -> String {
+        let reply = self.pair(code).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        reply.json()["token"].as_str().unwrap().to_owned()
+    }
+
+    /// Posts a message with a token and perhaps a key.
+    pub fn message(&self, token: &str, key: Option<&str>, message: &str) -> RequestBuilder {
+        let body = serde_json::json!({ "message": message }).to_string();
+        let request = self.request(Method::POST, "/webhook").header("Content-Type", "application/json").body(body);
+        let request = if token.is_empty() { request } else { request.bearer_auth(token) };
+        match key {
+            Some(key) => request.header("X-Idempotency-Key", key),
+            None => request,
+        }
+    }
+
+    pub async fn post(&self, token: &str, key: Option<&str>, message: &str) -> Reply {
+        self.send(self.message(token, key, message)).await
+    }
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub fn header(&self, name: &'static str) -> Option<&str> {
+        self.headers.get(HeaderName::from_static(name)).map(HeaderValue::to_str).transpose().unwrap()
+    }
+
+    /// The body's `retry_after`, which the header must repeat.
+    pub fn retry_after(&self) -> u64 {
+        let secs = self.json()["retry_after"].as_u64().unwrap_or_else(|| panic!("no retry_after: {self:?}"));
+        assert_eq!(self.header("retry-after"), Some(secs.to_string().as_str()));
+        secs
+    }
+}

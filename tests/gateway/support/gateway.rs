@@ -1,0 +1,124 @@
+//! A gateway inside the test's process: the real server on a free port, a database of its own, a clock and a model that
+//! the test moves.
+
+use std::{path::PathBuf, process::Command, sync::Arc};
+
+use moorgate::{
+    app::{App, Parts},
+    config::{Config, Inputs, Override, load},
+    system::{Clock, Entropy, SystemEntropy},
+};
+use tempfile::TempDir;
+
+use super::{client::Client, model::TestModel, time::TestClock};
+
+/// A running gateway.
+pub struct Gateway {
+    app: Option<App>,
+    pub client: Client,
+    pub clock: TestClock,
+    pub model: TestModel,
+    /// The code that it printed at its start.
+    pub code: Option<String>,
+    config: Config,
+    folder: TempDir,
+}
+
+/// The default configuration, but a free port and a database in `folder`.
+fn config_in(folder: &TempDir, settings: &[(&'static str, &str)]) -> Config {
+    let mut overrides = vec![
+        Override { flag: "--port", key: "gateway.port", value: "0".into() },
+        Override {
+            flag: "--database",
+            key: "database.path",
+            value: folder.path().join("moorgate.db").display().to_string(),
+        },
+    ];
+    overrides.extend(settings.iter().map(|(key, value)| Override { flag: key, key, value: (*value).into() }));
+    load(&Inputs { cwd: folder.path().into(), overrides, ..Inputs::default() }).unwrap()
+}
+
+impl Gateway {
+    /// Starts with the default configuration.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts with some keys set, by their dotted names.
+    pub async fn start_with(settings: &[(&'static str, &str)]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let config = config_in(&folder, settings);
+        let (clock, model) = (TestClock::new(), TestModel::new());
+        let app = start(&config, &clock, &model).await;
+        Self::of(app, clock, model, config, folder)
+    }
+
+    fn of(app: App, clock: TestClock, model: TestModel, config: Config, folder: TempDir) -> Self {
+        let client = Client::new(app.address());
+        let code = app.pairing_code().map(|code| code.expose().to_owned());
+        Self { app: Some(app), client, clock, model, code, config, folder }
+    }
+
+    /// Stops in order and starts again on the same file, with the same clock and model.
+    pub async fn restart(mut self) -> Self {
+        self.stop().await;
+        let app = start(&self.config, &self.clock, &self.model).await;
+        Self::of(app, self.clock.clone(), self.model.clone(), self.config.clone(), self.take_folder())
+    }
+
+    /// Stops in order.
+    pub async fn stop(&mut self) {
+        if let Some(app) = self.app.take() {
+            app.shutdown().await;
+        }
+    }
+
+    /// Forgets what has expired by now.
+    pub async fn sweep(&self) {
+        self.app.as_ref().unwrap().sweep().await.unwrap();
+    }
+
+    /// Pairs with the code that was printed at the start.
+    pub async fn pair(&self) -> String {
+        self.client.paired(self.code.as_ref().unwrap()).await
+    }
+
+    /// A further code, as `moorgate pair` issues it.
+    pub async fn another_code(&self) -> String {
+        let (store, pairing, _) = moorgate::app::open_beside(&self.config).await.unwrap();
+        let now = moorgate::system::SteadyClock::new(Arc::new(self.clock.clone())).now();
+        let code = pairing.issue_code("another", now).await.unwrap();
+        store.close().await;
+        code.expose().to_owned()
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.folder.path().join("moorgate.db")
+    }
+
+    /// What Debian's `sqlite3` prints for a statement on the live file.
+    pub fn sql(&self, statement: &str) -> String {
+        sqlite3(&self.database(), statement)
+    }
+
+    fn take_folder(&mut self) -> TempDir {
+        std::mem::replace(&mut self.folder, TempDir::new().unwrap())
+    }
+}
+
+async fn start(config: &Config, clock: &TestClock, model: &TestModel) -> App {
+    let parts = Parts {
+        clock: Arc::new(clock.clone()) as Arc<dyn Clock>,
+        entropy: Arc::new(SystemEntropy) as Arc<dyn Entropy>,
+        provider: Some(Arc::new(model.clone())),
+    };
+    App::start(config, parts).await.unwrap()
+}
+
+/// Runs Debian's `sqlite3` as an operator would.
+pub fn sqlite3(database: &std::path::Path, statement: &str) -> String {
+    let output = Command::new("sqlite3").arg(database).arg(statement).output();
+    let output = output.expect("sqlite3 is installed (Debian: apt-get install sqlite3)");
+    assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}

@@ -1,0 +1,7 @@
+//! What the tests stand on.
+
+pub mod client;
+pub mod gateway;
+pub mod model;
+pub mod process;
+pub mod time;

@@ -1,0 +1,85 @@
+//! Models that do as the test says.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use async_trait::async_trait;
+use moorgate::{
+    domain::message::{Answer, MessageText},
+    provider::{Kind, Provider, ProviderError},
+};
+use tokio::sync::{Semaphore, watch};
+
+/// A model inside the process: counts its calls, and answers, fails or waits as it is told.
+#[derive(Clone)]
+pub struct TestModel {
+    calls: Arc<AtomicUsize>,
+    started: watch::Sender<usize>,
+    fails: Arc<Mutex<Option<ProviderError>>>,
+    gate: Arc<Mutex<Option<Arc<Semaphore>>>>,
+}
+
+impl TestModel {
+    /// Answers at once: `<message>!`.
+    pub fn new() -> Self {
+        Self {
+            calls: Arc::default(),
+            started: watch::Sender::new(0),
+            fails: Arc::default(),
+            gate: Arc::default(),
+        }
+    }
+
+    /// How often it was asked.
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    /// Fails from now on, or no more.
+    pub fn fail(&self, error: Option<ProviderError>) {
+        *self.fails.lock().unwrap() = error;
+    }
+
+    /// Waits in every call from now on, until [`release`](Self::release).
+    pub fn hold(&self) {
+        *self.gate.lock().unwrap() = Some(Arc::new(Semaphore::new(0)));
+    }
+
+    /// Lets all calls go on.
+    pub fn release(&self) {
+        if let Some(gate) = self.gate.lock().unwrap().take() {
+            gate.close();
+        }
+    }
+
+    /// Waits until it has been asked `calls` times.
+    pub async fn wait_for_calls(&self, calls: usize) {
+        self.started.subscribe().wait_for(|started| *started >= calls).await.unwrap();
+    }
+}
+
+#[async_trait]
+impl Provider for TestModel {
+    fn kind(&self) -> Kind {
+        Kind::OpenAi
+    }
+
+    fn model(&self) -> &'static str {
+        "test-model"
+    }
+
+    async fn answer(&self, message: &MessageText) -> Result<Answer, ProviderError> {
+        let calls = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        self.started.send_replace(calls);
+        let gate = self.gate.lock().unwrap().clone();
+        if let Some(gate) = gate {
+            gate.acquire().await.ok();
+        }
+        match self.fails.lock().unwrap().clone() {
+            Some(error) => Err(error),
+            None => Ok(Answer { text: format!("{}!", message.as_str()), model: "test-model-1".into() }),
+        }
+    }
+}
