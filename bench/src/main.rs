@@ -1,1 +1,75 @@
-fn main() {}
+//! `moorgate-bench [--rounds N] [--seconds N] [--connections 256,64] [scenario…]`: measures the gateway that was built
+//! beside it (`cargo build --release` first) against the baselines it contains, and prints Markdown tables.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use moorgate_bench::{
+    baseline::{self, Kind},
+    scenario::{self, Scenario, Settings},
+};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let result = match arguments.first().map(String::as_str) {
+        Some("baseline") => serve_baseline(&arguments),
+        _ => measure(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("moorgate-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `baseline memory|transaction LIMIT [MODEL_URL]`: what the other mode starts.
+fn serve_baseline(arguments: &[String]) -> Result<(), String> {
+    let argument = |at: usize| arguments.get(at).map(String::as_str);
+    let settings = baseline::Settings {
+        kind: if argument(1) == Some("transaction") { Kind::Transaction } else { Kind::Memory },
+        database: PathBuf::from("baseline.db"),
+        webhook_per_minute: argument(2).and_then(|limit| limit.parse().ok()).unwrap_or(0),
+        model_url: argument(3).map(str::to_owned),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| error.to_string())?.block_on(baseline::serve(&settings))
+}
+
+fn measure(arguments: &[String]) -> Result<(), String> {
+    let this = std::env::current_exe().map_err(|error| error.to_string())?;
+    let gateway = this.with_file_name("moorgate");
+    if !gateway.exists() {
+        return Err(format!("{} is missing: cargo build --release", gateway.display()));
+    }
+    let (mut rounds, mut seconds, mut connections, mut named) = (3, 5, vec![256, 64], Vec::new());
+    let mut words = arguments.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or(format!("{word} needs a value"));
+        let number = |text: &str| text.parse::<usize>().map_err(|_| format!("{word}: {text:?} is no number"));
+        match word {
+            "--rounds" => rounds = number(value()?)?,
+            "--seconds" => seconds = number(value()?)?,
+            "--connections" => connections = value()?.split(',').map(number).collect::<Result<_, _>>()?,
+            _ => {
+                let found = Scenario::ALL.iter().find(|(name, _)| *name == word);
+                named.push(*found.ok_or(format!("{word} is no scenario: echo, model, 401, 429"))?);
+            }
+        }
+    }
+    let folder = std::env::temp_dir().join(format!("moorgate-bench-{}", std::process::id()));
+    let duration = Duration::from_secs(seconds as u64);
+    let settings = Settings { gateway, this, folder: folder.clone(), rounds, duration };
+    let scenarios = if named.is_empty() { Scenario::ALL.to_vec() } else { named };
+    let measure_all = || {
+        for (name, scenario) in &scenarios {
+            for connections in &connections {
+                scenario::run(&settings, name, *scenario, *connections)?;
+            }
+        }
+        Ok(())
+    };
+    let result = measure_all();
+    std::fs::remove_dir_all(&folder).ok();
+    result
+}

@@ -7,12 +7,17 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
-/// The whole answer to a connection past the cap.
+/// The whole answer to a connection past the cap, with the fixed headers of every other answer. There is no
+/// request, so there is no id.
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     Content-Type: application/json; charset=utf-8\r\n\
     Content-Length: 69\r\n\
     Cache-Control: no-store\r\n\
     Retry-After: 1\r\n\
+    X-Content-Type-Options: nosniff\r\n\
+    X-Frame-Options: DENY\r\n\
+    Referrer-Policy: no-referrer\r\n\
+    Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n\
     Connection: close\r\n\
     \r\n\
     {\"error\":\"Too many connections. Please retry later.\",\"retry_after\":1}";
@@ -34,8 +39,8 @@ impl Acceptor for TcpListener {
 
     async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, address) = TcpListener::accept(self).await?;
-        // Answers are written whole, so waiting for more to send with them only delays them. A socket that cannot
-        // do it works all the same.
+        // Answers are written whole, so waiting for more to send with them only delays them. A socket that
+        // cannot do it works all the same.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
@@ -43,8 +48,8 @@ impl Acceptor for TcpListener {
     }
 
     fn refuse(stream: TcpStream) {
-        // `TcpStream::try_write` waits for the runtime to see that a new socket is writable; the plain socket, still
-        // non-blocking, does not.
+        // `TcpStream::try_write` waits for the runtime to see that a new socket is writable; the plain
+        // socket, still non-blocking, does not.
         if let Ok(stream) = stream.into_std()
             && let Err(error) = send_refusal(stream)
         {
@@ -64,7 +69,8 @@ fn send_refusal(mut stream: std::net::TcpStream) -> io::Result<()> {
 }
 
 /// Whether only the connection that was to be accepted is lost. `accept(2)` reports network errors of the new
-/// socket too. Anything else (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM` …) is likely to be there at the next call.
+/// socket too. Anything else (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM` …) is likely to be there at the next
+/// call.
 pub(super) fn is_per_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

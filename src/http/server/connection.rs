@@ -28,16 +28,16 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn new(router: axum::Router, limits: Limits, events: Arc<dyn ConnectionEvents>) -> Self {
         let mut http = http1::Builder::new();
-        // hyper's own timeout runs from the last answer, not from the head's first byte, so it cannot tell a slow
-        // head from an idle connection. `Deadline` can. `max_headers` stays at its default of 100: setting it, even
-        // to 100, has hyper allocate for every request.
+        // hyper's own timeout runs from the last answer, not from the head's first byte, so it cannot tell a
+        // slow head from an idle connection. `Deadline` can. `max_headers` stays at its default of 100: to
+        // set it costs, as hyper documents, an allocation for every request.
         http.header_read_timeout(None).max_buf_size(limits.head_buffer_bytes());
         Self { http, router, limits, events }
     }
 }
 
-/// Serves requests until the client leaves, misses a deadline, or `stop` is cancelled: then it finishes the request
-/// at hand, if any. Drop the future to cut the connection.
+/// Serves requests until the client leaves, misses a deadline, or `stop` is cancelled: then it finishes the
+/// request at hand, if any. Drop the future to cut the connection.
 pub(super) async fn run<IO>(io: IO, peer: Peer, server: Arc<Server>, stop: CancellationToken)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send,

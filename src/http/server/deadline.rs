@@ -1,9 +1,9 @@
 //! The one timer of a connection.
 //!
-//! Deadlines move with every request; the timer does not. It is left where it is when a deadline moves away from
-//! it, fires too early, sees the real deadline and is set to that. Only a deadline that comes nearer (a head that
-//! has begun but did not arrive whole) sets it at once. A request that arrives whole on a connection that is kept
-//! alive costs one look at the clock.
+//! Deadlines move with every request; the timer does not. It is left where it is when a deadline moves away
+//! from it, fires too early, sees the real deadline and is set to that. Only a deadline that comes nearer (a
+//! head that has begun but did not arrive whole) sets it at once. A request that arrives whole on a
+//! connection that is kept alive costs one look at the clock.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -32,7 +32,8 @@ impl Deadline {
         Self { limits, due, armed: due, timer: Box::pin(sleep_until(due.unwrap_or(now))) }
     }
 
-    /// Ready with the phase in which time ran out. To be called after the connection made what progress it could.
+    /// Ready with the phase in which time ran out. To be called after the connection made what progress it
+    /// could.
     pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>, progress: &Progress) -> Poll<Phase> {
         if let Some(phase) = progress.take_entered() {
             self.due = self.allowance(phase).and_then(|time| Instant::now().checked_add(time));

@@ -1,13 +1,13 @@
 //! The connection layer: accepts, bounds and closes connections, and hands requests to a router.
 //!
-//! It owns what a client can do before a request exists and after its answer is given: how many connections there
-//! are, how long a head may take, how long a connection may idle, how it is closed. It knows no route, reads no
-//! body and bounds no request; layers of the router do.
+//! It owns what a client can do before a request exists and after its answer is given: how many connections
+//! there are, how long a head may take, how long a connection may idle, how it is closed. It knows no route,
+//! reads no body and bounds no request; layers of the router do.
 //!
 //! * A connection runs in a task of its own. Its end, also by a panic, touches no other.
 //! * No failure of `accept` ends the server.
-//! * Answers are expected to be whole: the time to take one is `idle_timeout`, and a body is not read further once
-//!   the answer's head is there.
+//! * Answers are expected to be whole: the time to take one is `idle_timeout`, and a body is not read further
+//!   once the answer's head is there.
 
 mod acceptor;
 mod connection;
@@ -39,8 +39,8 @@ pub use service::Peer;
 /// Serves `router` on `listener` until `shutdown` is cancelled and the last connection has ended.
 ///
 /// On `shutdown` the listener is closed, idle connections are closed, and the others once their request is
-/// answered. That takes as long as the requests take: bound it with a timeout. Dropping the future cuts what is
-/// left.
+/// answered. That takes as long as the requests take: bound it with a timeout. Dropping the future cuts what
+/// is left.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -90,7 +90,8 @@ fn open<IO>(
     IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let opened = Opened::new(&server.events);
-    // A token of its own: a connection looks at it at every turn, and a shared one is a lock shared by all cores.
+    // A token of its own: a connection looks at it at every turn, and a shared one is a lock shared by all
+    // cores.
     let (server, stop) = (Arc::clone(server), shutdown.child_token());
     connections.spawn(async move {
         let _opened = opened;

@@ -1,8 +1,8 @@
 //! How far one connection has come, as its stream and its service see it.
 //!
-//! hyper alone knows where a head ends; the stream sees bytes, the service sees requests. Each reports what it
-//! sees here, and the [deadline](super::deadline) follows. One task owns all three, so the atomics are there
-//! for `Send`, not for ordering: `Relaxed` throughout, no lock, no clock.
+//! hyper alone knows where a head ends; the stream sees bytes, the service sees requests. Each reports what
+//! it sees here, and the [deadline](super::deadline) follows. One task owns all three, so the atomics are
+//! there for `Send`, not for ordering: `Relaxed` throughout, no lock, no clock.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
 
@@ -100,8 +100,9 @@ impl Progress {
 
     /// The service has answered.
     ///
-    /// A client that pipelines may have begun its next head by now, and hyper may hold those bytes already: then no
-    /// byte will show that it did, but what came last is not the end of the request that was answered.
+    /// A client that pipelines may have begun its next head by now, and hyper may hold those bytes already:
+    /// then no byte will show that it did, but what came last is not the end of the request that was
+    /// answered.
     pub(super) fn answered(&self) {
         let ended =
             self.is_unread() || !self.ends_with_empty_line.load(Relaxed) || self.has_empty_line_last();

@@ -1,8 +1,8 @@
 //! A connection's requests on their way to the router and back.
 //!
-//! Each carries the [`Peer`] in its extensions. An answer given before the body was read says `Connection: close`
-//! where hyper is going to close: RFC 9112, section 9.6 wants it said, and a client that keeps connections must not
-//! send its next request into one that ends.
+//! Each carries the [`Peer`] in its extensions. An answer given before the body was read says
+//! `Connection: close` where hyper is going to close: RFC 9112, section 9.6 wants it said, and a client that
+//! keeps connections must not send its next request into one that ends.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -22,12 +22,12 @@ use tower::ServiceExt as _;
 
 use super::progress::{Ending, Progress};
 
-/// A body this small has most likely come with its head, and then hyper reads over it when nobody else does and
-/// keeps the connection. Beyond it (8 KiB less the head) it closes.
+/// A body this small has most likely come with its head, and then hyper reads over it when nobody else does
+/// and keeps the connection. Beyond it (8 KiB less the head) it closes.
 const SKIPPABLE_BYTES: u64 = 4096;
 
-/// The address at the other end of the connection, in the extensions of every request. It is the socket's: of a
-/// client, or of a proxy in front of it. An IPv4 client of an IPv6 socket shows as `::ffff:a.b.c.d`.
+/// The address at the other end of the connection, in the extensions of every request. It is the socket's: of
+/// a client, or of a proxy in front of it. An IPv4 client of an IPv6 socket shows as `::ffff:a.b.c.d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Peer(pub SocketAddr);
 

@@ -1,9 +1,10 @@
 //! A connection's bytes, watched for their progress, and closed so that the client can read the last answer.
 //!
-//! Closing a socket with unread bytes in it sends a reset, and the client's system may then throw away an answer
-//! that has arrived but was not read. So when a client may still be sending (its request was refused before the
-//! body was read, or its head was too large), our side is shut down first, and the rest is read and thrown away
-//! until the client closes, within `linger_timeout` and `linger_max_bytes` (RFC 9112, section 9.6).
+//! Closing a socket with unread bytes in it sends a reset, and the client's system may then throw away an
+//! answer that has arrived but was not read. So when a client may still be sending (its request was refused
+//! before the body was read, or its head was too large), our side is shut down first, and the rest is read
+//! and thrown away until the client closes, within `linger_timeout` and `linger_max_bytes` (RFC 9112, section
+//! 9.6).
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;

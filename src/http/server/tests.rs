@@ -1,5 +1,5 @@
-//! Connections as a client sees them. Deadlines run on tokio's paused clock over an in-memory stream, everything
-//! else over sockets on free ports.
+//! Connections as a client sees them. Deadlines run on tokio's paused clock over an in-memory stream,
+//! everything else over sockets on free ports.
 
 mod accept;
 mod answer;

@@ -89,7 +89,12 @@ async fn one_connection_too_many_is_told_so_and_closed_and_the_next_is_served_wh
     let mut third = server.connect().await;
     let (head, body) = soon(read_answer(&mut third)).await;
     assert!(head.starts_with("http/1.1 503 service unavailable\r\n"), "{head}");
-    for header in ["content-type: application/json; charset=utf-8", "retry-after: 1", "connection: close"] {
+    for header in [
+        "content-type: application/json; charset=utf-8",
+        "retry-after: 1",
+        "connection: close",
+        "cache-control: no-store",
+    ] {
         assert!(head.lines().any(|line| line == header), "{head}");
     }
     assert_eq!(body, r#"{"error":"Too many connections. Please retry later.","retry_after":1}"#);

@@ -1,0 +1,129 @@
+//! The two servers that the gateway is measured against: its own HTTP stack, over other repositories.
+
+mod memory;
+mod transaction;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use moorgate::{
+    http::{self, AppState, HttpSettings, StateParts, server},
+    provider::{Echo, OpenAi, OpenAiSettings, Provider},
+    repository::{
+        PairingRepository, RateLimitRepository, StoreStatus, StoreStatusRepository, TokenRepository, TurnRepository,
+    },
+    service::{
+        pairing::PairingService,
+        turn::{TurnParts, TurnService},
+    },
+    system::{SteadyClock, SystemClock, SystemEntropy},
+    telemetry::Metrics,
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use memory::MemoryStore;
+pub(crate) use transaction::TransactionStore;
+
+/// Which baseline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Everything in maps; nothing is durable.
+    Memory,
+    /// One transaction for each request, from a pool of connections.
+    Transaction,
+}
+
+/// How a baseline is set up.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Which.
+    pub kind: Kind,
+    /// Where the database is, for the one that has one.
+    pub database: PathBuf,
+    /// The limit on `/webhook`; 0: none.
+    pub webhook_per_minute: u32,
+    /// A model server, instead of echo.
+    pub model_url: Option<String>,
+}
+
+struct Repositories {
+    pairing: Arc<dyn PairingRepository>,
+    tokens: Arc<dyn TokenRepository>,
+    limits: Arc<dyn RateLimitRepository>,
+    turns: Arc<dyn TurnRepository>,
+}
+
+struct AlwaysFine;
+
+impl StoreStatusRepository for AlwaysFine {
+    fn status(&self) -> StoreStatus {
+        StoreStatus { writes: true, sweeper: true }
+    }
+}
+
+/// Serves until the process is killed; prints the gateway's banner.
+///
+/// # Errors
+/// What did not start, as text.
+pub async fn serve(settings: &Settings) -> Result<(), String> {
+    let memory = Arc::new(MemoryStore::new(settings.webhook_per_minute));
+    let turns: Arc<dyn TurnRepository> = match settings.kind {
+        Kind::Memory => memory.clone(),
+        Kind::Transaction => Arc::new(TransactionStore::open(&settings.database).await?),
+    };
+    let repositories = Repositories { pairing: memory.clone(), tokens: memory.clone(), limits: memory, turns };
+    let listener = TcpListener::bind("127.0.0.1:0").await.map_err(|error| error.to_string())?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let state = state(repositories, provider(settings.model_url.as_deref())?)?;
+    println!(r#"{{"url":"http://{address}","pairing_code":"000000","database":""}}"#);
+    let (router, limits) = (http::router(state), server::Limits::default());
+    server::serve(listener, router, limits, Arc::new(()), CancellationToken::new()).await;
+    Ok(())
+}
+
+fn provider(model_url: Option<&str>) -> Result<Arc<dyn Provider>, String> {
+    let Some(base_url) = model_url else { return Ok(Arc::new(Echo)) };
+    let settings = OpenAiSettings {
+        base_url: base_url.to_owned(),
+        api_key: None,
+        model: "bench".into(),
+        system_prompt: None,
+        temperature: 0.7,
+        max_tokens: None,
+        timeout: Duration::from_secs(30),
+    };
+    Ok(Arc::new(OpenAi::new(settings).map_err(|error| error.to_string())?))
+}
+
+fn state(repositories: Repositories, provider: Arc<dyn Provider>) -> Result<AppState, String> {
+    let Repositories { pairing, tokens, limits, turns } = repositories;
+    let clock = Arc::new(SteadyClock::new(Arc::new(SystemClock::new())));
+    let metrics = Arc::new(Metrics::prometheus("zeroclaw").map_err(|error| error.to_string())?);
+    let entropy = Arc::new(SystemEntropy);
+    let pairing = PairingService::new(pairing, tokens.clone(), entropy, Duration::from_secs(3600));
+    let turns = TurnService::new(TurnParts {
+        turns,
+        limits: limits.clone(),
+        provider,
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+        max_in_flight: 1024,
+    });
+    Ok(AppState::new(StateParts {
+        pairing,
+        limits,
+        tokens,
+        status: Arc::new(AlwaysFine),
+        turns,
+        clock,
+        metrics,
+        settings: HttpSettings {
+            require_pairing: true,
+            webhook_secret: None,
+            max_body_bytes: 65_536,
+            request_timeout: Duration::from_secs(30),
+        },
+        stopping: CancellationToken::new(),
+        run_tag: *b"baseline",
+    }))
+}

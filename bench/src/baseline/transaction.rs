@@ -1,0 +1,90 @@
+//! One transaction for each request, from a pool: what durability costs when nobody thinks about it.
+
+use std::{path::Path, time::Duration};
+
+use async_trait::async_trait;
+use moorgate::{
+    domain::{id::MessageId, time::Millis},
+    repository::{ClaimOutcome, Lease, NewTurn, ResumableTurn, StoreError, TurnEnd, TurnRepository, Written},
+};
+use sqlx::{
+    SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::MemoryStore;
+
+const SCHEMA: &str = "
+CREATE TABLE message (id INTEGER PRIMARY KEY, received_at_ms INTEGER, sender TEXT, text TEXT, answer TEXT) STRICT;
+CREATE TABLE idempotency_key (owner TEXT, key TEXT, body_hash BLOB, message_id INTEGER, answered_at_ms INTEGER,
+    PRIMARY KEY (owner, key)) STRICT, WITHOUT ROWID;";
+
+pub(crate) struct TransactionStore {
+    pool: SqlitePool,
+    keys: MemoryStore,
+}
+
+impl TransactionStore {
+    pub(crate) async fn open(path: &Path) -> Result<Self, String> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(30));
+        let pool = SqlitePoolOptions::new().max_connections(8).acquire_timeout(Duration::from_secs(30));
+        let pool = pool.connect_with(options).await.map_err(|error| error.to_string())?;
+        sqlx::raw_sql(SCHEMA).execute(&pool).await.map_err(|error| error.to_string())?;
+        Ok(Self { pool, keys: MemoryStore::new(0) })
+    }
+
+    async fn write(&self, lease: &Lease, end: &TurnEnd, now: Millis) -> Result<i64, sqlx::Error> {
+        let owner = lease.turn.owner.to_string();
+        let answer = match end {
+            TurnEnd::Answered(answer) => Some(answer.text.as_str()),
+            TurnEnd::Failed(_) => None,
+        };
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let message = sqlx::query("INSERT INTO message (received_at_ms, sender, text, answer) VALUES (?1, ?2, ?3, ?4)")
+            .bind(lease.claimed_at.0)
+            .bind(&owner)
+            .bind(lease.turn.text.as_str())
+            .bind(answer)
+            .execute(&mut *tx)
+            .await?
+            .last_insert_rowid();
+        if let Some((key, body)) = &lease.turn.key {
+            sqlx::query("INSERT INTO idempotency_key VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING")
+                .bind(&owner)
+                .bind(key.as_str())
+                .bind(&body.0[..])
+                .bind(message)
+                .bind(now.0)
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(message)
+    }
+}
+
+#[async_trait]
+impl TurnRepository for TransactionStore {
+    async fn claim(&self, new: NewTurn, now: Millis) -> Result<ClaimOutcome, StoreError> {
+        self.keys.claim(new, now).await
+    }
+
+    async fn begin(&self, lease: &mut Lease, _now: Millis) -> Result<Written, StoreError> {
+        lease.id = Some(MessageId(0));
+        Ok(Written::Done)
+    }
+
+    async fn settle(&self, lease: &mut Lease, end: &TurnEnd, now: Millis) -> Result<Written, StoreError> {
+        self.write(lease, end, now).await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        self.keys.settle(lease, end, now).await
+    }
+
+    async fn resume(&self, _now: Millis) -> Result<Vec<ResumableTurn>, StoreError> {
+        Ok(Vec::new())
+    }
+}
