@@ -100,6 +100,16 @@ impl Process {
         parse_memory(&status).ok_or_else(|| format!("{path} has no VmRSS or VmHWM: the process has ended"))
     }
 
+    /// The processor time that it has used, of all its threads.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn cpu(&self) -> Result<Duration, String> {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = std::fs::read_to_string(&path).map_err(|problem| format!("{path}: {problem}"))?;
+        parse_cpu(&stat).ok_or_else(|| format!("{path} is not as proc(5) says"))
+    }
+
     /// Asks it to end with SIGTERM and waits until it has.
     ///
     /// # Errors
@@ -164,6 +174,14 @@ fn read_output(output: ChildStdout, banner: &mpsc::Sender<String>) {
         }
         line.clear();
     }
+}
+
+/// `utime` and `stime`, the 14th and 15th field, in hundredths of a second; the second field may hold spaces.
+fn parse_cpu(stat: &str) -> Option<Duration> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some(Duration::from_millis((user + system) * 10))
 }
 
 fn parse_memory(status: &str) -> Option<Memory> {

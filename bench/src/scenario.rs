@@ -103,6 +103,8 @@ impl Scenario {
 
 struct Measured {
     report: Report,
+    /// Processor time of the server for one request, in microseconds.
+    cpu_us: f64,
     idle_kib: u64,
     peak_kib: u64,
 }
@@ -153,14 +155,18 @@ fn measure(
         duration: settings.duration,
         ..Load::new(banner.addr, request, scenario.status())
     };
+    let cpu_before = process.cpu()?;
     let report = load::run(&load)?;
+    let cpu = process.cpu()?.saturating_sub(cpu_before);
+    let requests = report.per_second * (load.warmup + load.duration).as_secs_f64();
+    let cpu_us = cpu.as_secs_f64() * 1e6 / requests;
     let peak_kib = process.memory()?.peak_kib;
     process.stop(PATIENCE)?;
     let invalid = report.unanswered > 0 || report.unexpected.values().sum::<u64>() > 0;
     if invalid {
         return Err(format!("{server:?} {scenario:?}: not every answer was as expected: {report:?}"));
     }
-    Ok(Measured { report, idle_kib, peak_kib })
+    Ok(Measured { report, cpu_us, idle_kib, peak_kib })
 }
 
 fn command(
@@ -207,7 +213,7 @@ fn print_table(servers: &[Server], measured: &[Vec<Measured>]) {
     let slow = transaction.and_then(|at| measured.get(at)).map(|results| rate(results));
     let times = |value: Option<f64>| value.map(|value| format!("{value:.2}")).unwrap_or_default();
     let mut table = Table::new(&[
-        "server", "requests/s", "of memory", "of a transaction each", "p50", "p99", "memory idle", "memory peak",
+        "server", "requests/s", "of memory", "of a transaction each", "p50", "p99", "CPU/request", "RSS idle", "RSS peak",
     ]);
     for (server, results) in servers.iter().zip(measured) {
         table.row(&[
@@ -217,6 +223,7 @@ fn print_table(servers: &[Server], measured: &[Vec<Measured>]) {
             times(slow.and_then(|slow| ratio(rate(results), slow))),
             latency(results, |report| report.p50),
             latency(results, |report| report.p99),
+            format!("{:.0} µs", median(&results.iter().map(|result| result.cpu_us).collect::<Vec<_>>()).unwrap_or(0.0)),
             mib(results, |result| result.idle_kib),
             mib(results, |result| result.peak_kib),
         ]);

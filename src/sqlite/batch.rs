@@ -174,7 +174,7 @@ impl BatchState {
         let found = sqlx::query!(
             r#"SELECT coalesce((SELECT max(k.answered_no) FROM idempotency_key AS k
                                 WHERE k.owner = CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT)), 0) AS "number!: i64"
-               FROM json_each(?1) AS r ORDER BY r.key"#,
+               FROM jsonb_each(?1) AS r ORDER BY r.key"#,
             json,
             blob
         )
@@ -207,7 +207,7 @@ impl BatchState {
         let (json, blob) = rows.finish();
         sqlx::query!(
             "DELETE FROM idempotency_key WHERE (owner, key) IN (
-                 SELECT k.owner, k.key FROM json_each(?1) AS r CROSS JOIN idempotency_key AS k
+                 SELECT k.owner, k.key FROM jsonb_each(?1) AS r CROSS JOIN idempotency_key AS k
                      ON k.owner = CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT)
                     AND k.answered_no <= r.value ->> 2)",
             json,
@@ -241,7 +241,7 @@ pub(super) async fn write_hits(conn: &mut SqliteConnection, hits: &[Hit]) -> Res
         "INSERT INTO rate_hit (at_ms, scope, token_id, address, hits)
          SELECT r.value ->> 0, CASE r.value ->> 1 WHEN 0 THEN 'pair' ELSE 'webhook' END, r.value ->> 2,
                 CAST(substr(?2, r.value ->> 3, r.value ->> 4) AS TEXT), r.value ->> 5
-         FROM json_each(?1) AS r WHERE true
+         FROM jsonb_each(?1) AS r WHERE true
          ON CONFLICT (at_ms, scope, token_id, address) DO UPDATE SET hits = rate_hit.hits + excluded.hits",
         json,
         blob
@@ -294,7 +294,7 @@ async fn insert_messages(
                 CAST(substr(?2, r.value ->> 9, r.value ->> 10) AS TEXT),
                 CAST(substr(?2, r.value ->> 11, r.value ->> 12) AS TEXT),
                 CAST(substr(?2, r.value ->> 13, r.value ->> 14) AS TEXT), r.value ->> 15
-         FROM json_each(?1) AS r WHERE true",
+         FROM jsonb_each(?1) AS r WHERE true",
         json,
         blob,
         run_id
@@ -322,7 +322,7 @@ async fn update_messages(conn: &mut SqliteConnection, turns: &[TurnCommand]) -> 
              model = CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT),
              error_class = CAST(substr(?2, r.value ->> 6, r.value ->> 7) AS TEXT),
              finished_at_ms = r.value ->> 8
-         FROM json_each(?1) AS r WHERE message.id = r.value ->> 0",
+         FROM jsonb_each(?1) AS r WHERE message.id = r.value ->> 0",
         json,
         blob
     )
@@ -362,7 +362,7 @@ async fn insert_keys(
                 substr(?2, r.value ->> 4, r.value ->> 5),
                 CASE WHEN r.value ->> 7 IS NULL THEN 'running' ELSE 'answered' END,
                 r.value ->> 6, r.value ->> 7, r.value ->> 8
-         FROM json_each(?1) AS r WHERE true
+         FROM jsonb_each(?1) AS r WHERE true
          ON CONFLICT (owner, key) DO UPDATE
          SET body_hash = excluded.body_hash, state = excluded.state, message_id = excluded.message_id,
              answered_at_ms = excluded.answered_at_ms, answered_no = excluded.answered_no
@@ -400,7 +400,7 @@ async fn answer_keys(
     let (json, blob) = rows.finish();
     sqlx::query!(
         "UPDATE idempotency_key SET state = 'answered', answered_at_ms = r.value ->> 5, answered_no = r.value ->> 6
-         FROM json_each(?1) AS r
+         FROM jsonb_each(?1) AS r
          WHERE idempotency_key.owner = CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT)
            AND idempotency_key.key = CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT)
            AND idempotency_key.message_id = r.value ->> 4",
@@ -430,7 +430,7 @@ async fn free_keys(conn: &mut SqliteConnection, turns: &[TurnCommand]) -> Result
         "DELETE FROM idempotency_key WHERE state = 'running' AND (owner, key) IN (
              SELECT CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT),
                     CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT)
-             FROM json_each(?1) AS r)",
+             FROM jsonb_each(?1) AS r)",
         json,
         blob
     )

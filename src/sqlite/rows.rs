@@ -1,4 +1,4 @@
-//! Many rows in one statement: numbers as JSON for `json_each(?1)`, texts and blobs side by side in one blob `?2`.
+//! Many rows in one statement: numbers as JSON for `jsonb_each(?1)`, texts and blobs side by side in one blob `?2`.
 //!
 //! A text is written as two numbers, its place in the blob (from 1, as `substr` counts) and its length, and read back with
 //! `CAST(substr(?2, r.value ->> k, r.value ->> k + 1) AS TEXT)`. So no text is escaped or parsed, and every character, NUL

@@ -1,0 +1,24 @@
+# `just` without a recipe lists them.
+default:
+    @just --list
+
+# Run the gateway
+run *arguments:
+    cargo run --release -- {{arguments}}
+
+# Everything that CI runs
+ci:
+    .ci/run
+
+# The tests alone
+test *filter:
+    cargo test {{filter}}
+
+# Rewrite sqlx-data.json after a change to a query or to migrations/
+sqlx-data:
+    scripts/sqlx-data.py
+
+# Measure: the tables of docs/PERFORMANCE.md
+bench *arguments:
+    cargo build --release --workspace
+    cargo run --release --package moorgate-bench -- {{arguments}}
