@@ -18,7 +18,7 @@ mod turn;
 mod writer;
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -60,7 +60,7 @@ pub struct StoreLimits {
 pub struct SqliteStore {
     shared: Arc<Shared>,
     writer: tokio::sync::Mutex<Option<JoinHandle<()>>>,
-    _lock: Option<ServerLock>,
+    lock: Mutex<Option<ServerLock>>,
 }
 
 /// What the repositories, the writer and the sweeper share.
@@ -123,16 +123,18 @@ impl SqliteStore {
         let shared = Arc::new(Shared { queue, memory, reads: database.reads, limits, clock, metrics, run_id });
         let writer = Writer::new(database.writer, &shared, commands).await.map_err(failed)?;
         let writer = tokio::spawn(writer.run());
-        Ok(Self { shared, writer: tokio::sync::Mutex::new(Some(writer)), _lock: database.lock })
+        Ok(Self { shared, writer: tokio::sync::Mutex::new(Some(writer)), lock: Mutex::new(database.lock) })
     }
 
-    /// Writes all that waits, ends the run and closes the file. Steps that come later fail.
+    /// Writes all that waits, ends the run, closes the file and gives the lock back, also if work that was not finished
+    /// still holds a part of the store. Steps that come later fail.
     pub async fn close(&self) {
         self.shared.queue.send(Command::Close).await.ok();
         if let Some(writer) = self.writer.lock().await.take() {
             writer.await.ok();
         }
         self.shared.reads.close().await;
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Forgets what has expired, a bounded batch of each kind. Returns whether there is likely more.

@@ -25,6 +25,7 @@ use crate::{
         ClaimOutcome, Lease, LeaseSink, NewTurn, RateLimitRepository as _, ResumableTurn, StoreError, TurnEnd,
         TurnRepository, Written,
     },
+    telemetry::metrics::TurnOutcome,
 };
 
 /// How often work on a message is begun before it is given up: it may be what kills the process.
@@ -66,7 +67,9 @@ impl TurnRepository for SqliteStore {
     }
 
     async fn resume(&self, now: Millis) -> Result<Vec<ResumableTurn>, StoreError> {
-        let orphans = self.shared.step(None, TakeOver { run_id: self.shared.run_id, now }).await?;
+        let step = TakeOver { run_id: self.shared.run_id, now };
+        let (interrupted, orphans) = self.shared.step(None, step).await?;
+        (0..interrupted).for_each(|_| self.shared.metrics.turns.outcome(TurnOutcome::Interrupted));
         Ok(orphans.into_iter().filter_map(|orphan| self.lease_of(orphan)).collect())
     }
 }
@@ -221,16 +224,20 @@ struct TakeOver {
 
 #[async_trait]
 impl Step for TakeOver {
-    type Output = Vec<Orphan>;
+    type Output = (u64, Vec<Orphan>);
 
-    async fn run(&self, conn: &mut SqliteConnection) -> Result<Vec<Orphan>, sqlx::Error> {
+    async fn run(&self, conn: &mut SqliteConnection) -> Result<Self::Output, sqlx::Error> {
         take_over(conn, self.run_id, self.now).await
     }
 }
 
-/// Settles what cannot be resumed, and leases the rest to this run.
-async fn take_over(conn: &mut SqliteConnection, run_id: i64, now: Millis) -> Result<Vec<Orphan>, sqlx::Error> {
-    sqlx::query!(
+/// Settles what cannot be resumed, and leases the rest to this run. Returns how many were interrupted, and the rest.
+async fn take_over(
+    conn: &mut SqliteConnection,
+    run_id: i64,
+    now: Millis,
+) -> Result<(u64, Vec<Orphan>), sqlx::Error> {
+    let interrupted = sqlx::query!(
         "UPDATE message SET state = 'interrupted', error_class = 'interrupted', finished_at_ms = ?2
          WHERE state IN ('accepted', 'running') AND run_id <> ?1 AND NOT EXISTS (
              SELECT 1 FROM idempotency_key AS k
@@ -277,5 +284,5 @@ async fn take_over(conn: &mut SqliteConnection, run_id: i64, now: Millis) -> Res
             attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
         })
     });
-    Ok(orphans.collect())
+    Ok((interrupted.rows_affected(), orphans.collect()))
 }

@@ -26,7 +26,7 @@ pub struct Reply {
 impl Client {
     pub fn new(address: SocketAddr) -> Self {
         rustls::crypto::ring::default_provider().install_default().ok();
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1)).build().unwrap();
         Self { http, base: format!("http://{address}") }
     }
 
@@ -63,7 +63,8 @@ impl Client {
     /// Posts a message with a token and perhaps a key.
     pub fn message(&self, token: &str, key: Option<&str>, message: &str) -> RequestBuilder {
         let body = serde_json::json!({ "message": message }).to_string();
-        let request = self.request(Method::POST, "/webhook").header("Content-Type", "application/json").body(body);
+        let request =
+            self.request(Method::POST, "/webhook").header("Content-Type", "application/json").body(body);
         let request = if token.is_empty() { request } else { request.bearer_auth(token) };
         match key {
             Some(key) => request.header("X-Idempotency-Key", key),
@@ -83,6 +84,36 @@ impl Reply {
 
     pub fn header(&self, name: &'static str) -> Option<&str> {
         self.headers.get(HeaderName::from_static(name)).map(HeaderValue::to_str).transpose().unwrap()
+    }
+
+    /// Fails unless this is the whole answer, with the headers that every answer has.
+    #[track_caller]
+    pub fn assert_is(&self, status: u16, body: &str) {
+        assert_eq!((self.status, self.text.as_str()), (status, body), "{self:?}");
+        self.assert_common_headers();
+        let kind = (!body.is_empty()).then_some("application/json; charset=utf-8");
+        assert_eq!(self.header("content-type"), kind, "{self:?}");
+    }
+
+    /// Fails unless this has the headers that every answer has, but for `Cache-Control` on `/metrics`.
+    #[track_caller]
+    pub fn assert_common_headers(&self) {
+        assert!(self.header("x-request-id").is_some_and(|id| !id.is_empty()), "{self:?}");
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+            ("cache-control", "no-store"),
+        ] {
+            assert_eq!(self.header(name), Some(value), "{name}: {self:?}");
+        }
+        let waits = matches!(self.status, 409 | 429 | 503) && self.json()["status"].is_null();
+        assert_eq!(self.header("retry-after").is_some(), waits, "{self:?}");
+        if waits {
+            self.retry_after();
+        }
+        assert_eq!(self.header("www-authenticate").is_some(), self.status == 401, "{self:?}");
     }
 
     /// The body's `retry_after`, which the header must repeat.

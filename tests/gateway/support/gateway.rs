@@ -1,7 +1,7 @@
 //! A gateway inside the test's process: the real server on a free port, a database of its own, a clock and a model that
 //! the test moves.
 
-use std::{path::PathBuf, process::Command, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, process::Command, sync::Arc};
 
 use moorgate::{
     app::{App, Parts},
@@ -10,7 +10,7 @@ use moorgate::{
 };
 use tempfile::TempDir;
 
-use super::{client::Client, model::TestModel, time::TestClock};
+use super::{client::Client, model::TestModel, raw::soon, time::TestClock};
 
 /// A running gateway.
 pub struct Gateway {
@@ -53,6 +53,13 @@ impl Gateway {
         Self::of(app, clock, model, config, folder)
     }
 
+    /// Starts with some keys set, and pairs a client: its token.
+    pub async fn paired_with(settings: &[(&'static str, &str)]) -> (Self, String) {
+        let gateway = Self::start_with(settings).await;
+        let token = gateway.pair().await;
+        (gateway, token)
+    }
+
     fn of(app: App, clock: TestClock, model: TestModel, config: Config, folder: TempDir) -> Self {
         let client = Client::new(app.address());
         let code = app.pairing_code().map(|code| code.expose().to_owned());
@@ -90,6 +97,23 @@ impl Gateway {
         let code = pairing.issue_code("another", now).await.unwrap();
         store.close().await;
         code.expose().to_owned()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.app.as_ref().unwrap().address()
+    }
+
+    /// The value of one series of `/metrics`, by its name and labels as they are shown there; 0 if it is not shown.
+    pub async fn metric(&self, series: &str) -> u64 {
+        let text = self.client.get("/metrics").await.text;
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// Scrapes until a series has a value.
+    pub async fn until_metric(&self, series: &str, value: u64) {
+        soon(async { while self.metric(series).await != value {} }).await;
     }
 
     pub fn database(&self) -> PathBuf {

@@ -4,4 +4,5 @@ pub mod client;
 pub mod gateway;
 pub mod model;
 pub mod process;
+pub mod raw;
 pub mod time;

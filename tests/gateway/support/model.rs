@@ -19,6 +19,7 @@ pub struct TestModel {
     started: watch::Sender<usize>,
     fails: Arc<Mutex<Option<ProviderError>>>,
     gate: Arc<Mutex<Option<Arc<Semaphore>>>>,
+    held_text: Arc<Mutex<Option<String>>>,
 }
 
 impl TestModel {
@@ -29,6 +30,7 @@ impl TestModel {
             started: watch::Sender::new(0),
             fails: Arc::default(),
             gate: Arc::default(),
+            held_text: Arc::default(),
         }
     }
 
@@ -47,11 +49,18 @@ impl TestModel {
         *self.gate.lock().unwrap() = Some(Arc::new(Semaphore::new(0)));
     }
 
+    /// Waits in every call with this message from now on, until [`release`](Self::release).
+    pub fn hold_message(&self, text: &str) {
+        *self.held_text.lock().unwrap() = Some(text.to_owned());
+        self.hold();
+    }
+
     /// Lets all calls go on.
     pub fn release(&self) {
         if let Some(gate) = self.gate.lock().unwrap().take() {
             gate.close();
         }
+        *self.held_text.lock().unwrap() = None;
     }
 
     /// Waits until it has been asked `calls` times.
@@ -74,7 +83,8 @@ impl Provider for TestModel {
         let calls = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         self.started.send_replace(calls);
         let gate = self.gate.lock().unwrap().clone();
-        if let Some(gate) = gate {
+        let is_held = self.held_text.lock().unwrap().as_ref().is_none_or(|held| held == message.as_str());
+        if let Some(gate) = gate.filter(|_| is_held) {
             gate.acquire().await.ok();
         }
         match self.fails.lock().unwrap().clone() {

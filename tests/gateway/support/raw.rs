@@ -1,0 +1,138 @@
+//! A connection whose bytes the test chooses.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{
+        TcpSocket, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+};
+
+use super::client::Reply;
+
+/// Fails the test instead of hanging.
+pub async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(30), future).await.expect("it takes too long")
+}
+
+/// A connection.
+pub struct Raw {
+    reader: BufReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+}
+
+impl Raw {
+    pub async fn connect(address: SocketAddr) -> Self {
+        Self::over(soon(TcpStream::connect(address)).await.unwrap())
+    }
+
+    /// Connects from another of this machine's addresses.
+    pub async fn connect_from(from: Ipv4Addr, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        Self::over(soon(socket.connect(address)).await.unwrap())
+    }
+
+    fn over(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
+        let (reader, writer) = stream.into_split();
+        Self { reader: BufReader::new(reader), writer }
+    }
+
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        soon(self.writer.write_all(bytes.as_ref())).await.unwrap();
+    }
+
+    /// Sends a part again and again in the background, until the server does not take it any more.
+    pub fn keep_sending(self, part: Vec<u8>) -> Sending {
+        let Self { reader, mut writer } = self;
+        tokio::spawn(async move { while writer.write_all(&part).await.is_ok() {} });
+        Sending { reader }
+    }
+
+    /// Sends no more.
+    pub async fn finish(&mut self) {
+        self.writer.shutdown().await.ok();
+    }
+
+    /// The next answer; interim ones are passed over.
+    pub async fn reply(&mut self) -> Reply {
+        soon(read_reply(&mut self.reader, true)).await
+    }
+
+    /// The status of the next head, which may be that of an interim answer.
+    pub async fn interim(&mut self) -> u16 {
+        soon(read_head(&mut self.reader)).await.0
+    }
+
+    /// The next answer, which has no body since the request was `HEAD`.
+    pub async fn reply_to_head(&mut self) -> Reply {
+        soon(read_reply(&mut self.reader, false)).await
+    }
+
+    /// What comes until the server closes; a reset is an end, too.
+    pub async fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        soon(self.reader.read_to_end(&mut bytes)).await.ok();
+        bytes
+    }
+
+    /// Sends a request and reads its answer.
+    pub async fn ask(&mut self, request: impl AsRef<[u8]>) -> Reply {
+        self.send(request).await;
+        self.reply().await
+    }
+}
+
+/// A connection that keeps sending.
+pub struct Sending {
+    reader: BufReader<OwnedReadHalf>,
+}
+
+impl Sending {
+    pub async fn reply(&mut self) -> Reply {
+        soon(read_reply(&mut self.reader, true)).await
+    }
+}
+
+async fn read_reply(reader: &mut BufReader<OwnedReadHalf>, has_body: bool) -> Reply {
+    loop {
+        let (status, headers) = read_head(reader).await;
+        if status >= 200 {
+            let text = if has_body { read_body(reader, &headers).await } else { String::new() };
+            return Reply { status, headers, text };
+        }
+    }
+}
+
+async fn read_head(reader: &mut BufReader<OwnedReadHalf>) -> (u16, HeaderMap) {
+    let first = read_line(reader).await;
+    let status = first.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)?.parse().ok());
+    let status = status.unwrap_or_else(|| panic!("no status line: {first:?}"));
+    let mut headers = HeaderMap::new();
+    loop {
+        let line = read_line(reader).await;
+        let Some((name, value)) = line.split_once(": ") else { return (status, headers) };
+        headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap());
+    }
+}
+
+async fn read_line(reader: &mut BufReader<OwnedReadHalf>) -> String {
+    let mut line = String::new();
+    reader.read_line(&mut line).await.unwrap();
+    assert!(line.ends_with("\r\n"), "closed without an answer: {line:?}");
+    line.trim_end_matches("\r\n").to_owned()
+}
+
+async fn read_body(reader: &mut BufReader<OwnedReadHalf>, headers: &HeaderMap) -> String {
+    let length = headers.get("content-length").map_or(0, |length| length.to_str().unwrap().parse().unwrap());
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).await.unwrap();
+    String::from_utf8(body).unwrap()
+}
