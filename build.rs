@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, env, error::Error, fs, path::PathBuf};
 
+#[expect(clippy::disallowed_methods, reason = "cargo talks to a build script through the environment")]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=sqlx-data.json");
     println!("cargo:rerun-if-changed=migrations");

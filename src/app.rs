@@ -108,10 +108,7 @@ impl App {
         store.import(paired_tokens(config), clock.now()).await?;
         let pairing =
             PairingService::new(store.clone(), store.clone(), parts.entropy.clone(), gateway.pairing_code_ttl);
-        let pairing_code = match gateway.require_pairing && !store.any_live(clock.now()) {
-            true => Some(pairing.issue_code("client", clock.now()).await?),
-            false => None,
-        };
+        let pairing_code = if gateway.require_pairing && !store.any_live(clock.now()) { Some(pairing.issue_code("client", clock.now()).await?) } else { None };
         let turns = TurnService::new(TurnParts {
             turns: store.clone(),
             limits: store.clone(),

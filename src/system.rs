@@ -147,7 +147,7 @@ mod tests {
     fn time_follows_the_wall_clock_ahead_but_never_back() {
         let script = Arc::new(Script(Mutex::new((1000, 0))));
         let steady = SteadyClock::new(Arc::clone(&script) as Arc<dyn Clock>);
-        let mut at = |wall, monotonic| {
+        let at = |wall, monotonic| {
             *script.0.lock().unwrap() = (wall, monotonic);
             steady.now().0
         };

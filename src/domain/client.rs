@@ -22,7 +22,6 @@ impl From<IpAddr> for ClientAddress {
     fn from(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(v4) => Self::V4(v4),
-            #[expect(clippy::cast_possible_truncation, reason = "the upper 64 of 128 bits")]
             IpAddr::V6(v6) => Self::V6Prefix((v6.to_bits() >> 64) as u64),
         }
     }

@@ -15,11 +15,11 @@ use super::time::Millis;
 /// Wrong codes that lock a client out.
 pub const FAILURES_TO_LOCK: usize = 5;
 /// The time in which they must fall.
-pub const FAILURE_WINDOW: Duration = Duration::from_secs(15 * 60);
+pub const FAILURE_WINDOW: Duration = Duration::from_mins(15);
 /// The time in which a further lockout lasts longer.
-pub const LOCKOUT_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
+pub const LOCKOUT_MEMORY: Duration = Duration::from_hours(24);
 /// The longest lockout.
-pub const LONGEST_LOCKOUT: Duration = Duration::from_secs(60 * 60);
+pub const LONGEST_LOCKOUT: Duration = Duration::from_hours(1);
 
 /// A pairing code in clear: six digits.
 #[derive(Clone, PartialEq, Eq)]

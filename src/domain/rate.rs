@@ -13,7 +13,7 @@ use std::{
 use super::{client::ClientAddress, id::TokenId, time::Millis};
 
 /// The length of the window.
-pub const WINDOW: Duration = Duration::from_secs(60);
+pub const WINDOW: Duration = Duration::from_mins(1);
 
 /// Which limit a hit counts against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -198,15 +198,12 @@ impl<K: Copy + Eq + Hash> RateTable<K> {
         for (at, client, stored, pending) in merged {
             let window = self.windows.entry(client).or_default();
             window.hits = window.hits.saturating_add(stored + pending);
-            match window.slots.back_mut().filter(|slot| slot.at == at) {
-                Some(slot) => {
-                    slot.stored += stored;
-                    slot.pending += pending;
-                }
-                None => {
-                    window.slots.push_back(Slot { at, stored, pending });
-                    self.by_last_hit.push_back((at, client));
-                }
+            if let Some(slot) = window.slots.back_mut().filter(|slot| slot.at == at) {
+                slot.stored += stored;
+                slot.pending += pending;
+            } else {
+                window.slots.push_back(Slot { at, stored, pending });
+                self.by_last_hit.push_back((at, client));
             }
             self.newest = self.newest.max(at);
         }

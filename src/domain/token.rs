@@ -18,6 +18,13 @@ impl Token {
         Self(Secret::new(format!("zc_{}", Hex(&bytes))))
     }
 
+    /// Whether `text` looks like a token.
+    #[must_use]
+    pub fn is_well_formed(text: &[u8]) -> bool {
+        let hex = text.strip_prefix(b"zc_");
+        hex.is_some_and(|hex| hex.len() == 64 && hex.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+    }
+
     /// The text that the client gets to see, once.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -92,6 +99,8 @@ mod tests {
         let token = Token::from_random([0xAB; 32]);
         assert_eq!(token.expose(), format!("zc_{}", "ab".repeat(32)));
         assert!(!format!("{token:?}").contains("abab"));
+        assert!(Token::is_well_formed(token.expose().as_bytes()));
+        assert!(!Token::is_well_formed(b"zc_x") && !Token::is_well_formed(&[b'a'; 67]));
     }
 
     #[test]

@@ -47,7 +47,7 @@ struct ReplayResponse<'a> {
 pub(super) async fn post(State(state): State<AppState>, Client(address): Client, request: Request) -> Response {
     let now = state.clock.now();
     let (head, body) = request.into_parts();
-    let bearer = Bearer::read(&head.headers, &*state.tokens, now);
+    let bearer = Bearer::read(&head.headers, &*state.tokens, now).await;
     let client = RateClient { token: bearer.token(), address };
     let admitted = match limit::admit(&state, Scope::Webhook, client, now, ApiError::WebhookRateLimited) {
         Ok(admitted) => admitted,

@@ -60,10 +60,8 @@ impl PairingService {
     pub async fn issue_code(&self, label: &str, now: Millis) -> Result<PairingCode, PairingError> {
         let mut failed = None;
         let code = PairingCode::from_random(|| {
-            random(&*self.entropy).map(u32::from_le_bytes).unwrap_or_else(|error| {
-                failed = Some(error);
-                0
-            })
+            let drawn = random(&*self.entropy).map(u32::from_le_bytes);
+            drawn.inspect_err(|error| failed = Some(*error)).unwrap_or(0)
         });
         if let Some(error) = failed {
             return Err(error.into());

@@ -156,12 +156,12 @@ impl TurnService {
         let mut begun = self.begin_work(&lease);
         let at_once = begun.work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         if let Poll::Ready(result) = at_once {
-            let end = self.end_of(begun, result);
+            let end = self.end_of(&begun, result);
             return self.settle(&mut lease, &end).await;
         }
         let service = Arc::clone(self);
         let task = self.tasks.spawn(async move { service.begin_and_finish(lease, begun, permit).await });
-        task.await.unwrap_or_else(|_| Ok(TurnReply::Failed))
+        task.await.unwrap_or(Ok(TurnReply::Failed))
     }
 
     fn begin_work(&self, lease: &Lease) -> Begun {
@@ -186,10 +186,10 @@ impl TurnService {
     ) -> Result<TurnReply, StoreError> {
         let mut early = None;
         let written = {
-            let mut begin = pin!(self.parts.turns.begin(&mut lease, self.parts.clock.now()));
+            let mut writing = pin!(self.parts.turns.begin(&mut lease, self.parts.clock.now()));
             loop {
                 tokio::select! {
-                    written = &mut begin => break written?,
+                    written = &mut writing => break written?,
                     result = &mut begun.work, if early.is_none() => early = Some(result),
                 }
             }
@@ -212,7 +212,7 @@ impl TurnService {
         begun: Begun,
         result: Result<Answer, ProviderError>,
     ) -> Result<TurnReply, StoreError> {
-        let end = self.end_of(begun, result);
+        let end = self.end_of(&begun, result);
         let settled = self.settle(&mut lease, &end).await;
         if settled.is_err() {
             let service = Arc::clone(self);
@@ -248,7 +248,7 @@ impl TurnService {
     }
 
     /// Counts and logs what came of the work.
-    fn end_of(&self, begun: Begun, result: Result<Answer, ProviderError>) -> TurnEnd {
+    fn end_of(&self, begun: &Begun, result: Result<Answer, ProviderError>) -> TurnEnd {
         let metrics = &self.parts.metrics;
         let took = self.parts.clock.monotonic().saturating_sub(begun.since);
         metrics.agent.finished(self.provider_label, self.parts.provider.model(), took);

@@ -63,7 +63,8 @@ impl TurnCommand {
         match outcome {
             Ok(TurnReply::Done(_)) => self.end.is_some(),
             Ok(TurnReply::Contended) => true,
-            Err(_) => false,
+            // Nothing of it is on record. A claim alone, or an end alone, may be tried again by whoever holds the lease.
+            Err(_) => self.end.is_some() && self.id.is_none(),
         }
     }
 
@@ -159,8 +160,8 @@ impl BatchState {
         let mut owners = Vec::new();
         let mut rows = Rows::default();
         for turn in turns.iter().filter(|turn| turn.answered_at().is_some() && turn.key_id.is_some()) {
-            if !self.answered.contains_key(&turn.owner) {
-                self.answered.insert(turn.owner, 0);
+            if let std::collections::hash_map::Entry::Vacant(e) = self.answered.entry(turn.owner) {
+                e.insert(0);
                 rows.push(|row| {
                     row.display(turn.owner);
                 });

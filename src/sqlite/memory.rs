@@ -12,6 +12,7 @@ use std::{
 };
 
 use sqlx::SqliteConnection;
+use tokio::time::Instant;
 
 use super::{StoreLimits, key_filter::KeyFilter, sweep::Cursor};
 use crate::domain::{
@@ -29,6 +30,7 @@ pub(super) struct Memory {
     webhook: Mutex<RateTable<RateClient>>,
     keys: Mutex<Keys>,
     swept_to: Mutex<Cursor>,
+    looked_at: Mutex<Instant>, // when the writer last looked for edits by other processes
     pub(super) writes_ok: AtomicBool,
     pub(super) sweeper_ok: AtomicBool,
     /// Goes up with each batch that settled a key: a look-up that began before may be out of date.
@@ -75,6 +77,7 @@ impl Memory {
             webhook: Mutex::new(RateTable::new(limits.webhook_per_minute, limits.rate_clients)),
             keys: Mutex::new(Keys { running: HashMap::new(), filter: KeyFilter::new(limits.key_ttl, now) }),
             swept_to: Mutex::default(),
+            looked_at: Mutex::new(Instant::now()),
             writes_ok: AtomicBool::new(true),
             sweeper_ok: AtomicBool::new(true),
             settled_batches: AtomicU64::new(0),
@@ -141,6 +144,15 @@ impl Memory {
             keys.filter.add(id, now);
             keys.running.remove(id);
         }
+    }
+
+    /// The time since memory was last compared with the database.
+    pub(super) fn since_last_look(&self) -> Duration {
+        lock(&self.looked_at).elapsed()
+    }
+
+    pub(super) fn looks_now(&self) {
+        *lock(&self.looked_at) = Instant::now();
     }
 
     /// Where the sweep through the keys goes on.

@@ -112,10 +112,7 @@ impl SqliteStore {
     ) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Sqlite { path: settings.path.clone(), source };
         let now = parts.clock.now();
-        let run_id = match is_server {
-            true => sweep::begin_run(&mut database.writer, now).await.map_err(failed)?,
-            false => 0,
-        };
+        let run_id = if is_server { sweep::begin_run(&mut database.writer, now).await.map_err(failed)? } else { 0 };
         let memory = Memory::new(&parts.limits, now);
         memory.load(&mut database.writer, now, is_server).await.map_err(failed)?;
         let (queue, commands) = mpsc::channel(writer::QUEUE_LENGTH);

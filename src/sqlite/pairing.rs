@@ -98,12 +98,9 @@ impl Step for Attempt {
         if let Some(left) = history.locked_for(self.now) {
             return Ok(RedeemOutcome::LockedOut(left));
         }
-        match self.find_code(conn).await? {
-            Some((id, label)) => self.succeed(conn, id, &label).await.map(RedeemOutcome::Redeemed),
-            None => {
-                self.fail(conn, &history).await?;
-                Ok(RedeemOutcome::Refused)
-            }
+        if let Some((id, label)) = self.find_code(conn).await? { self.succeed(conn, id, &label).await.map(RedeemOutcome::Redeemed) } else {
+            self.fail(conn, &history).await?;
+            Ok(RedeemOutcome::Refused)
         }
     }
 

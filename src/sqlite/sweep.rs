@@ -2,7 +2,7 @@
 //!
 //! Nothing depends on the sweep: what has expired is treated as gone from that moment on, swept or not.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
@@ -19,6 +19,8 @@ use crate::{
 
 /// Rows of one kind that one sweep looks at, so that it holds the writer for some milliseconds at most.
 const SWEEP_ROWS: i64 = 1000;
+/// How long a code is kept for the operator to see, after it has expired.
+const CODE_MEMORY: Duration = Duration::from_hours(720);
 /// Hits that one sweep removes: small rows at one end of their table.
 const SWEEP_HITS: i64 = 5000;
 
@@ -127,7 +129,7 @@ async fn forget_hits(conn: &mut SqliteConnection, now: Millis) -> Result<u64, sq
     Ok(deleted.rows_affected())
 }
 
-/// Failures and lockouts that no longer count.
+/// Failures and lockouts that no longer count, and codes that nobody asks about any more.
 async fn forget_attempts(conn: &mut SqliteConnection, now: Millis) -> Result<(), sqlx::Error> {
     let failures_from = now.minus(FAILURE_WINDOW).0;
     sqlx::query!(
@@ -145,8 +147,10 @@ async fn forget_attempts(conn: &mut SqliteConnection, now: Millis) -> Result<(),
         lockouts_from,
         SWEEP_ROWS
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
+    let codes_from = now.minus(CODE_MEMORY).0;
+    sqlx::query!("DELETE FROM pairing_code WHERE expires_at_ms <= ?1", codes_from).execute(conn).await?;
     Ok(())
 }
 

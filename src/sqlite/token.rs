@@ -1,13 +1,21 @@
 //! Tokens: read from memory, written through the writer.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
+use tokio::sync::oneshot;
 
-use super::{SqliteStore, memory::Memory, writer::Step};
+use super::{SqliteStore, memory::Memory,
+    writer::{Command, Step},
+};
 use crate::{
     domain::{id::TokenId, time::Millis, token::TokenHash},
     repository::{NewToken, StoreError, TokenRepository, TokenSource},
 };
+
+/// Memory that is no older than this need not catch up, so that a flood of unknown tokens costs no disk.
+const A_MOMENT: Duration = Duration::from_millis(50);
 
 #[async_trait]
 impl TokenRepository for SqliteStore {
@@ -17,6 +25,16 @@ impl TokenRepository for SqliteStore {
 
     fn any_live(&self, now: Millis) -> bool {
         self.shared.memory.any_token(now)
+    }
+
+    async fn catch_up(&self) {
+        if self.shared.memory.since_last_look() < A_MOMENT {
+            return;
+        }
+        let (reply, looked) = oneshot::channel();
+        if self.shared.enqueue(Command::Look(reply)).is_ok() {
+            looked.await.ok();
+        }
     }
 
     async fn create(&self, token: NewToken, now: Millis) -> Result<TokenId, StoreError> {
@@ -64,7 +82,9 @@ impl Step for Import {
     }
 
     fn stored(&self, imported: &Self::Output, memory: &Memory) {
-        imported.iter().for_each(|(hash, id)| memory.add_token(*hash, *id));
+        for (hash, id) in imported {
+            memory.add_token(*hash, *id);
+        }
     }
 }
 

@@ -163,11 +163,16 @@ impl Shared {
             hit,
             reply,
         };
+        let whole = command.id.is_none() && command.end.is_some();
         if let Err(error) = self.enqueue(Command::Turn(command)) {
             if let Some(hit) = hit {
                 self.memory.windows(hit.scope).undo(hit.client, hit.at, 1);
             }
             return Err(error);
+        }
+        if whole {
+            // The caller may stop waiting now: from here on the writer answers for the key.
+            lease.disarm();
         }
         match written.await.unwrap_or_else(|_| Err(closed()))? {
             TurnReply::Done(id) => {

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, MissedTickBehavior},
+    time::MissedTickBehavior,
 };
 
 use super::{
@@ -40,6 +40,8 @@ pub(super) enum Command {
     Turn(TurnCommand),
     /// Count a hit and run a rare step.
     Step(Option<Hit>, Box<dyn Call>),
+    /// Look for edits by other processes, and say when memory is up to date.
+    Look(oneshot::Sender<()>),
     /// Write all that waits, then end.
     Close,
 }
@@ -90,7 +92,10 @@ impl Shared {
     /// Puts a command into the queue.
     pub(super) fn enqueue(&self, command: Command) -> Result<(), StoreError> {
         self.queue.try_send(command).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => StoreError::Busy,
+            mpsc::error::TrySendError::Full(_) => {
+                self.metrics.writer.failed(WriterErrorKind::Busy);
+                StoreError::Busy
+            }
             mpsc::error::TrySendError::Closed(_) => closed(),
         })?;
         self.metrics.writer.queue().raise(1);
@@ -119,6 +124,7 @@ struct Batch {
     hit_replies: Vec<oneshot::Sender<Result<(), StoreError>>>,
     turns: Vec<TurnCommand>,
     steps: Vec<Box<dyn Call>>,
+    looks: Vec<oneshot::Sender<()>>,
 }
 
 impl Batch {
@@ -138,6 +144,7 @@ impl Batch {
                 self.hits.extend(hit);
                 self.steps.push(step);
             }
+            Command::Look(reply) => self.looks.push(reply),
             Command::Close => return false,
         }
         true
@@ -161,7 +168,6 @@ pub(super) struct Writer {
     commands: mpsc::Receiver<Command>,
     state: BatchState,
     data_version: i64,
-    looked_at: Instant,
 }
 
 impl Writer {
@@ -172,8 +178,7 @@ impl Writer {
     ) -> Result<Self, sqlx::Error> {
         let state = BatchState::load(&mut conn).await?;
         let data_version = data_version(&mut conn).await?;
-        let looked_at = Instant::now();
-        Ok(Self { conn, shared: Arc::clone(shared), commands, state, data_version, looked_at })
+        Ok(Self { conn, shared: Arc::clone(shared), commands, state, data_version })
     }
 
     /// Writes until it is asked to end.
@@ -183,6 +188,7 @@ impl Writer {
         let mut waiting = Vec::with_capacity(BATCH_LENGTH);
         let mut open = true;
         while open {
+            let mut looks = Vec::new();
             tokio::select! {
                 biased;
                 received = self.commands.recv_many(&mut waiting, BATCH_LENGTH) => {
@@ -192,11 +198,15 @@ impl Writer {
                     for command in waiting.drain(..) {
                         open &= batch.add(command);
                     }
+                    looks = std::mem::take(&mut batch.looks);
                     self.commit(batch).await;
                 }
                 _ = tick.tick() => {}
             }
-            self.look_for_edits().await;
+            self.look_for_edits(!looks.is_empty()).await;
+            for look in looks {
+                look.send(()).ok();
+            }
         }
         self.end().await;
     }
@@ -301,13 +311,7 @@ impl Writer {
     /// It is on disk: memory learns it, then the callers do.
     fn succeed(&mut self, batch: Batch, outcomes: Outcomes) {
         self.each_hit(&batch.hits, |table, hit| table.stored(hit.client, hit.at, 1));
-        let memory = &self.shared.memory;
-        let ended = batch.turns.iter().zip(&outcomes.turns).filter(|(turn, outcome)| turn.gives_key_back(outcome));
-        let keys: Vec<_> = ended.filter_map(|(turn, _)| turn.key_id.as_ref()).collect();
-        if !keys.is_empty() {
-            memory.give_back_keys(keys.into_iter(), self.shared.clock.now());
-            memory.settled_batches.fetch_add(1, Ordering::Release);
-        }
+        self.give_back_keys(batch.turns.iter().zip(&outcomes.turns));
         for reply in batch.hit_replies {
             reply.send(Ok(())).ok();
         }
@@ -327,6 +331,8 @@ impl Writer {
         let error = error.to_store_error();
         self.note(Some(&error));
         self.each_hit(&batch.hits, |table, hit| table.undo(hit.client, hit.at, 1));
+        let failed = Err(error.clone());
+        self.give_back_keys(batch.turns.iter().zip(std::iter::repeat(&failed)));
         for reply in batch.hit_replies {
             reply.send(Err(error.clone())).ok();
         }
@@ -335,6 +341,19 @@ impl Writer {
         }
         for step in batch.steps {
             step.finish(Err(error.clone()), &self.shared.memory);
+        }
+    }
+
+    fn give_back_keys<'a>(
+        &self,
+        turns: impl Iterator<Item = (&'a TurnCommand, &'a Result<TurnReply, StoreError>)>,
+    ) {
+        let ended = turns.filter(|(turn, outcome)| turn.gives_key_back(outcome));
+        let mut keys = ended.filter_map(|(turn, _)| turn.key_id.as_ref()).peekable();
+        if keys.peek().is_some() {
+            // In this order: whoever finds a key neither running nor on record must see that a batch was settled.
+            self.shared.memory.settled_batches.fetch_add(1, Ordering::Release);
+            self.shared.memory.give_back_keys(keys, self.shared.clock.now());
         }
     }
 
@@ -356,11 +375,11 @@ impl Writer {
     }
 
     /// Loads memory again if another process wrote, and probes the store if the last write failed.
-    async fn look_for_edits(&mut self) {
-        if self.looked_at.elapsed() < LOOK_FOR_EDITS_EVERY {
+    async fn look_for_edits(&mut self, at_once: bool) {
+        if !at_once && self.shared.memory.since_last_look() < LOOK_FOR_EDITS_EVERY {
             return;
         }
-        self.looked_at = Instant::now();
+        self.shared.memory.looks_now();
         if let Err(error) = self.reload_if_edited().await {
             tracing::warn!(%error, "could not look for edits by other processes");
         }

@@ -158,6 +158,8 @@ impl TokenRepository for MemoryStore {
         true
     }
 
+    async fn catch_up(&self) {}
+
     async fn create(&self, token: NewToken, _now: Millis) -> Result<TokenId, StoreError> {
         lock(&self.tokens).insert(token.hash, TokenId(1));
         Ok(TokenId(1))

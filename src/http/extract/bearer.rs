@@ -3,7 +3,7 @@
 use http::header::{AUTHORIZATION, HeaderMap};
 
 use crate::{
-    domain::{id::TokenId, time::Millis, token::TokenHash},
+    domain::{id::TokenId, time::Millis, token::{Token, TokenHash}},
     repository::TokenRepository,
 };
 
@@ -19,17 +19,22 @@ pub(in crate::http) enum Bearer {
 }
 
 impl Bearer {
-    /// Reads the header. The scheme may be in any case, with any number of spaces behind it.
-    pub(in crate::http) fn read(headers: &HeaderMap, tokens: &dyn TokenRepository, now: Millis) -> Self {
+    /// Reads the header. The scheme may be in any case, with any number of spaces behind it. A token that is well-formed
+    /// but not known is looked for once more, since a command may have made it just now.
+    pub(in crate::http) async fn read(headers: &HeaderMap, tokens: &dyn TokenRepository, now: Millis) -> Self {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let Some(value) = values.next() else { return Self::Missing };
         if values.next().is_some() {
             return Self::Invalid;
         }
-        match token_of(value.as_bytes()) {
-            Some(token) => tokens.find_live(&TokenHash::of(token), now).map_or(Self::Invalid, Self::Valid),
-            None => Self::Missing,
+        let Some(token) = token_of(value.as_bytes()) else { return Self::Missing };
+        let hash = TokenHash::of(token);
+        let mut found = tokens.find_live(&hash, now);
+        if found.is_none() && Token::is_well_formed(token) {
+            tokens.catch_up().await;
+            found = tokens.find_live(&hash, now);
         }
+        found.map_or(Self::Invalid, Self::Valid)
     }
 
     /// The live token.

@@ -278,14 +278,15 @@ fn an_announced_model_is_shown_at_zero_and_any_name_is_quoted() {
 #[test]
 fn gauges_follow_their_guards() {
     let metrics = Metrics::prometheus("zeroclaw").unwrap();
-    let (one, two) = (metrics.connections.opened(), metrics.connections.opened());
+    metrics.connections.opened();
+    metrics.connections.opened();
     let turn = metrics.turns.running();
     assert_eq!(value(&metrics, "zeroclaw_connections_open"), Some(2.0));
     assert_eq!(value(&metrics, "zeroclaw_turns_in_flight"), Some(1.0));
-    drop((one, turn));
+    metrics.connections.closed();
+    drop(turn);
     assert_eq!(value(&metrics, "zeroclaw_connections_open"), Some(1.0));
     assert_eq!(value(&metrics, "zeroclaw_turns_in_flight"), Some(0.0));
-    drop(two);
     let queue = metrics.writer.queue();
     queue.raise(5);
     queue.lower(2);
