@@ -13,7 +13,7 @@ use http::{
 use serde::Serialize;
 
 use super::reply;
-use crate::{domain::time::retry_after_secs, repository::StoreError, service::pairing::PairingError};
+use crate::{domain::time::retry_after_secs, repository::StoreError, service::pairing::PairingError, telemetry::metrics::Component};
 
 /// Why a request gets no good answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,9 +38,12 @@ pub(super) enum ApiError {
     Internal(Cow<'static, str>),
 }
 
-/// What was wrong, for the log. The client never sees it.
+/// What was wrong and where, for the log and its counter. The client never sees it.
 #[derive(Debug, Clone)]
-pub(super) struct Cause(pub(super) String);
+pub(super) struct Cause {
+    pub(super) text: String,
+    pub(super) component: Component,
+}
 
 #[derive(Serialize)]
 struct ErrorBody<'a> {
@@ -127,8 +130,8 @@ impl ApiError {
 
     fn cause(&self) -> Option<Cause> {
         match self {
-            Self::Storage(error) => Some(Cause(error.to_string())),
-            Self::Internal(cause) => Some(Cause(cause.to_string())),
+            Self::Storage(error) => Some(Cause { text: error.to_string(), component: Component::Storage }),
+            Self::Internal(cause) => Some(Cause { text: cause.to_string(), component: Component::Gateway }),
             _ => None,
         }
     }

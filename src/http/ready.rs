@@ -1,7 +1,7 @@
 //! `GET /ready`: whether to send requests here. Reads memory only.
 
 use axum::{extract::State, response::Response};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
 use serde::Serialize;
 
 use super::{reply, state::AppState};
@@ -20,5 +20,7 @@ pub(super) async fn get(State(state): State<AppState>) -> Response {
     if reasons.is_empty() {
         return reply::json(StatusCode::OK, &Ready { status: "ready", reasons });
     }
-    reply::json(StatusCode::SERVICE_UNAVAILABLE, &Ready { status: "not ready", reasons })
+    let mut response = reply::json(StatusCode::SERVICE_UNAVAILABLE, &Ready { status: "not ready", reasons });
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }

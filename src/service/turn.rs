@@ -101,19 +101,23 @@ impl TurnService {
     /// is kept until it can be written, and is what the retry gets.
     pub async fn run(self: &Arc<Self>, new: NewTurn) -> Result<TurnReply, StoreError> {
         let now = self.parts.clock.now();
-        let has_key = new.key.is_some();
-        let outcome = self.parts.turns.claim(new, now).await?;
-        self.count_claim(&outcome, has_key);
-        let lease = match outcome {
-            ClaimOutcome::Claimed(lease) => lease,
-            ClaimOutcome::Running(since) => return Ok(TurnReply::Running(running_retry_after(since, now))),
-            ClaimOutcome::Answered(answer) => return Ok(TurnReply::Replayed(answer)),
-            ClaimOutcome::OtherBody => return Ok(TurnReply::OtherBody),
+        let claimed = if new.key.is_some() { IdempotencyOutcome::Claimed } else { IdempotencyOutcome::None };
+        let (counted, reply) = match self.parts.turns.claim(new, now).await? {
+            ClaimOutcome::Claimed(lease) => match Arc::clone(&self.in_flight).try_acquire_owned() {
+                Ok(permit) => {
+                    self.parts.metrics.admission.idempotency(claimed);
+                    return self.work(lease, permit).await;
+                }
+                Err(_) => return self.refuse(lease).await,
+            },
+            ClaimOutcome::Running(since) => {
+                (IdempotencyOutcome::Running, TurnReply::Running(running_retry_after(since, now)))
+            }
+            ClaimOutcome::Answered(answer) => (IdempotencyOutcome::Replayed, TurnReply::Replayed(answer)),
+            ClaimOutcome::OtherBody => (IdempotencyOutcome::Mismatch, TurnReply::OtherBody),
         };
-        match Arc::clone(&self.in_flight).try_acquire_owned() {
-            Ok(permit) => self.work(lease, permit).await,
-            Err(_) => self.refuse(lease).await,
-        }
+        self.parts.metrics.admission.idempotency(counted);
+        Ok(reply)
     }
 
     /// Goes on with what an earlier run began, each turn as soon as there is room for it.
@@ -265,16 +269,6 @@ impl TurnService {
                 TurnEnd::Failed(error.class())
             }
         }
-    }
-
-    fn count_claim(&self, outcome: &ClaimOutcome, has_key: bool) {
-        self.parts.metrics.admission.idempotency(match outcome {
-            ClaimOutcome::Claimed(_) if has_key => IdempotencyOutcome::Claimed,
-            ClaimOutcome::Claimed(_) => IdempotencyOutcome::None,
-            ClaimOutcome::Running(_) => IdempotencyOutcome::Running,
-            ClaimOutcome::Answered(_) => IdempotencyOutcome::Replayed,
-            ClaimOutcome::OtherBody => IdempotencyOutcome::Mismatch,
-        });
     }
 }
 

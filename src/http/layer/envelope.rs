@@ -15,7 +15,7 @@ use http::{
 
 use crate::{
     http::{error::Cause, state::AppState},
-    telemetry::metrics::{Component, HttpMethod, HttpRoute, HttpStatus},
+    telemetry::metrics::{HttpMethod, HttpRoute, HttpStatus},
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -28,9 +28,9 @@ pub(in crate::http) async fn wrap(State(state): State<AppState>, request: Reques
     let route = HttpRoute::from_pattern(request.extensions().get::<MatchedPath>().map(MatchedPath::as_str));
     let method = HttpMethod::from_name(request.method().as_str());
     let mut response = next.run(request).await;
-    if let Some(Cause(cause)) = response.extensions_mut().remove() {
-        tracing::error!(request_id = ?id, cause, status = response.status().as_u16(), "a request failed");
-        state.metrics.agent.error(Component::Gateway);
+    if let Some(Cause { text, component }) = response.extensions_mut().remove() {
+        tracing::error!(request_id = ?id, cause = text, status = response.status().as_u16(), "a request failed");
+        state.metrics.agent.error(component);
     }
     add_headers(response.headers_mut(), id, route == HttpRoute::Metrics);
     let elapsed = state.clock.monotonic().saturating_sub(started);

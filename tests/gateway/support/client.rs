@@ -108,9 +108,9 @@ impl Reply {
         ] {
             assert_eq!(self.header(name), Some(value), "{name}: {self:?}");
         }
-        let waits = matches!(self.status, 409 | 429 | 503) && self.json()["status"].is_null();
+        let waits = matches!(self.status, 409 | 429 | 503);
         assert_eq!(self.header("retry-after").is_some(), waits, "{self:?}");
-        if waits {
+        if waits && self.json()["status"].is_null() {
             self.retry_after();
         }
         assert_eq!(self.header("www-authenticate").is_some(), self.status == 401, "{self:?}");
