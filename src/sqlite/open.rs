@@ -145,7 +145,12 @@ fn create_folder(path: &Path) -> Result<(), OpenError> {
 }
 
 /// A new file is made before SQLite makes it, so that it is never readable by others: SQLite gives its WAL the same mode.
+/// One that exists is not touched: closing it would take the locks away from SQLite if this process has it open already
+/// (POSIX, `fcntl`).
 fn create_private(path: &Path) -> Result<(), OpenError> {
+    if path.exists() {
+        return Ok(());
+    }
     private_file(path).map(drop).map_err(|source| OpenError::File { path: path.into(), source })
 }
 

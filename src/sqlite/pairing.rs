@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
 
-use super::{SqliteStore, memory::Memory, rate_limit::take, token, writer::Step};
+use super::{SqliteStore, memory::Memory, rate_limit::take, sweep, token, writer::Step};
 use crate::{
     domain::{
         id::{CodeId, TokenId},
@@ -49,8 +49,10 @@ struct Issue {
 impl Step for Issue {
     type Output = CodeId;
 
+    /// A server that saw the clock being set back goes on with its own time: the code is dated by that.
     async fn run(&self, conn: &mut SqliteConnection) -> Result<CodeId, sqlx::Error> {
-        issue(conn, &self.code, self.now).await
+        let now = sweep::newest_moment(conn).await?.max(self.now);
+        issue(conn, &self.code, now).await
     }
 }
 

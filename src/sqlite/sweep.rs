@@ -27,11 +27,13 @@ const SWEEP_HITS: i64 = 5000;
 /// Where the sweep through the keys stands: the last one it looked at.
 pub(super) type Cursor = (String, String);
 
-/// Begins a run. Times that lie ahead, because the clock was set back while no server ran, become now: nothing lasts longer
-/// for it than it would have.
+/// Begins a run. Times that lie ahead, because the clock was set back while no server ran, go back with it: nothing lasts
+/// longer for it than it would have, but for hits, which count from now.
 pub(super) async fn begin_run(conn: &mut SqliteConnection, now: Millis) -> Result<i64, sqlx::Error> {
     use sqlx::Connection as _;
     let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
+    let set_back = newest_moment(&mut tx).await?.since(now);
+    set_attempts_back(&mut tx, set_back, now).await?;
     let (pid, version) = (i64::from(std::process::id()), env!("CARGO_PKG_VERSION"));
     let run = sqlx::query!(
         r#"INSERT INTO server_run (started_at_ms, pid, version) VALUES (?1, ?2, ?3) RETURNING id AS "id!: i64""#,
@@ -50,18 +52,52 @@ pub(super) async fn begin_run(conn: &mut SqliteConnection, now: Millis) -> Resul
     .execute(&mut *tx)
     .await?;
     sqlx::query!("DELETE FROM rate_hit WHERE at_ms > ?1", now.0).execute(&mut *tx).await?;
-    sqlx::query!("UPDATE pairing_failure SET failed_at_ms = ?1 WHERE failed_at_ms > ?1", now.0)
-        .execute(&mut *tx)
-        .await?;
-    sqlx::query!(
-        "UPDATE pairing_lockout SET locked_until_ms = ?1 + locked_until_ms - locked_at_ms, locked_at_ms = ?1
-         WHERE locked_at_ms > ?1",
-        now.0
-    )
-    .execute(&mut *tx)
-    .await?;
     tx.commit().await?;
     Ok(run.id)
+}
+
+/// The newest moment that the last run is known to have seen; at least 1970.
+pub(super) async fn newest_moment(conn: &mut SqliteConnection) -> Result<Millis, sqlx::Error> {
+    let newest = sqlx::query!(
+        r#"SELECT max(coalesce((SELECT max(started_at_ms, coalesce(stopped_at_ms, 0)) FROM server_run
+                                ORDER BY id DESC LIMIT 1), 0),
+                      coalesce((SELECT max(at_ms) FROM rate_hit), 0),
+                      coalesce((SELECT max(failed_at_ms) FROM pairing_failure), 0),
+                      coalesce((SELECT max(locked_at_ms) FROM pairing_lockout), 0)) AS "at!: i64""#
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(Millis(newest.at))
+}
+
+/// Failures and lockouts keep the age they had, and so do codes that would be issued later than now.
+async fn set_attempts_back(
+    conn: &mut SqliteConnection,
+    by: Duration,
+    now: Millis,
+) -> Result<(), sqlx::Error> {
+    if by.is_zero() {
+        return Ok(());
+    }
+    let by_ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+    sqlx::query!("UPDATE pairing_failure SET failed_at_ms = failed_at_ms - ?1", by_ms)
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query!(
+        "UPDATE pairing_lockout SET locked_at_ms = locked_at_ms - ?1, locked_until_ms = locked_until_ms - ?1",
+        by_ms
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "UPDATE pairing_code SET issued_at_ms = issued_at_ms - ?1, expires_at_ms = expires_at_ms - ?1
+         WHERE state = 'live' AND issued_at_ms > ?2",
+        by_ms,
+        now.0
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Notes that the run ended in order.

@@ -29,6 +29,8 @@ use crate::{repository::StoreError, telemetry::metrics::WriterErrorKind};
 /// Commands that may wait. More than one for each open connection is never needed, so a full queue means that the disk
 /// has stopped.
 pub(super) const QUEUE_LENGTH: usize = 16_384;
+/// No data version: memory was loaded before the writer began, and is loaded again at its first look.
+const UNSEEN: i64 = -1;
 /// Commands in one transaction.
 const BATCH_LENGTH: usize = 1024;
 
@@ -177,8 +179,7 @@ impl Writer {
         commands: mpsc::Receiver<Command>,
     ) -> Result<Self, sqlx::Error> {
         let state = BatchState::load(&mut conn).await?;
-        let data_version = data_version(&mut conn).await?;
-        Ok(Self { conn, shared: Arc::clone(shared), commands, state, data_version })
+        Ok(Self { conn, shared: Arc::clone(shared), commands, state, data_version: UNSEEN })
     }
 
     /// Writes until it is asked to end.

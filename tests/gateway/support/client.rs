@@ -1,6 +1,9 @@
 //! A client of the gateway, and what it got.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use reqwest::{
     Method, RequestBuilder,
@@ -25,9 +28,19 @@ pub struct Reply {
 
 impl Client {
     pub fn new(address: SocketAddr) -> Self {
+        Self::of(format!("http://{address}"), None)
+    }
+
+    /// The same gateway as seen from another address of this machine, such as `127.0.0.2`.
+    pub fn seen_from(&self, local: &str) -> Self {
+        Self::of(self.base.clone(), Some(local.parse().unwrap()))
+    }
+
+    fn of(base: String, local: Option<IpAddr>) -> Self {
         rustls::crypto::ring::default_provider().install_default().ok();
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1)).build().unwrap();
-        Self { http, base: format!("http://{address}") }
+        let http =
+            reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1)).local_address(local);
+        Self { http: http.build().unwrap(), base }
     }
 
     /// A request to `path`, to be filled and given to [`send`](Self::send).

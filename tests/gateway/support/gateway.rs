@@ -9,6 +9,7 @@ use moorgate::{
     system::{Clock, Entropy, SystemEntropy},
 };
 use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
 
 use super::{client::Client, model::TestModel, raw::soon, time::TestClock};
 
@@ -22,6 +23,29 @@ pub struct Gateway {
     pub code: Option<String>,
     config: Config,
     folder: TempDir,
+    _threads: Threads,
+}
+
+/// A gateway runs on threads of its own, so that a test may block its own: in the middle of a transaction the gateway
+/// holds the database, and `sqlite3` waits for it.
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn new() -> Self {
+        Self(Some(Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()))
+    }
+
+    async fn start(&self, config: Config, parts: Parts) -> App {
+        let threads = self.0.as_ref().unwrap().handle().clone();
+        let start = move || threads.block_on(App::start(&config, parts));
+        tokio::task::spawn_blocking(start).await.unwrap().unwrap()
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.0.take().unwrap().shutdown_background();
+    }
 }
 
 /// The default configuration, but a free port and a database in `folder`.
@@ -60,10 +84,16 @@ impl Gateway {
         (gateway, token)
     }
 
-    fn of(app: App, clock: TestClock, model: TestModel, config: Config, folder: TempDir) -> Self {
+    fn of(
+        (app, threads): (App, Threads),
+        clock: TestClock,
+        model: TestModel,
+        config: Config,
+        folder: TempDir,
+    ) -> Self {
         let client = Client::new(app.address());
         let code = app.pairing_code().map(|code| code.expose().to_owned());
-        Self { app: Some(app), client, clock, model, code, config, folder }
+        Self { app: Some(app), client, clock, model, code, config, folder, _threads: threads }
     }
 
     /// Stops in order and starts again on the same file, with the same clock and model.
@@ -130,18 +160,19 @@ impl Gateway {
     }
 }
 
-async fn start(config: &Config, clock: &TestClock, model: &TestModel) -> App {
+async fn start(config: &Config, clock: &TestClock, model: &TestModel) -> (App, Threads) {
     let parts = Parts {
         clock: Arc::new(clock.clone()) as Arc<dyn Clock>,
         entropy: Arc::new(SystemEntropy) as Arc<dyn Entropy>,
         provider: Some(Arc::new(model.clone())),
     };
-    App::start(config, parts).await.unwrap()
+    let threads = Threads::new();
+    (threads.start(config.clone(), parts).await, threads)
 }
 
 /// Runs Debian's `sqlite3` as an operator would.
 pub fn sqlite3(database: &std::path::Path, statement: &str) -> String {
-    let output = Command::new("sqlite3").arg(database).arg(statement).output();
+    let output = Command::new("sqlite3").args(["-cmd", ".timeout 5000"]).arg(database).arg(statement).output();
     let output = output.expect("sqlite3 is installed (Debian: apt-get install sqlite3)");
     assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
