@@ -1,4 +1,5 @@
-//! One transaction for each request, from a pool: what durability costs when nobody thinks about it.
+//! One transaction for each request, from a pool: what durability costs when nobody thinks about it. It looks the token
+//! and the key up, and writes message, answer and key; decisions are the memory baseline's, so that both give the same.
 
 use std::{path::Path, time::Duration};
 
@@ -15,6 +16,7 @@ use sqlx::{
 use super::MemoryStore;
 
 const SCHEMA: &str = "
+CREATE TABLE token (token_hash TEXT PRIMARY KEY, revoked_at_ms INTEGER) STRICT, WITHOUT ROWID;
 CREATE TABLE message (id INTEGER PRIMARY KEY, received_at_ms INTEGER, sender TEXT, text TEXT, answer TEXT) STRICT;
 CREATE TABLE idempotency_key (owner TEXT, key TEXT, body_hash BLOB, message_id INTEGER, answered_at_ms INTEGER,
     PRIMARY KEY (owner, key)) STRICT, WITHOUT ROWID;";
@@ -45,6 +47,17 @@ impl TransactionStore {
             TurnEnd::Failed(_) => None,
         };
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        sqlx::query("SELECT revoked_at_ms FROM token WHERE token_hash = ?1")
+            .bind(&owner)
+            .fetch_optional(&mut *tx)
+            .await?;
+        if let Some((key, _)) = &lease.turn.key {
+            sqlx::query("SELECT message_id, body_hash FROM idempotency_key WHERE owner = ?1 AND key = ?2")
+                .bind(&owner)
+                .bind(key.as_str())
+                .fetch_optional(&mut *tx)
+                .await?;
+        }
         let message = sqlx::query("INSERT INTO message (received_at_ms, sender, text, answer) VALUES (?1, ?2, ?3, ?4)")
             .bind(lease.claimed_at.0)
             .bind(&owner)
