@@ -181,88 +181,78 @@ mod tests {
 
     const WAIT: Duration = Duration::from_millis(1500);
 
-    /// Each variant with its status, its body, and whether it is a challenge.
-    fn table() -> Vec<(ApiError, u16, &'static str, bool)> {
+    /// Each variant with its status and its body.
+    fn table() -> Vec<(ApiError, u16, &'static str)> {
         let storage = r#"{"error":"Storage unavailable. Please retry later.","retry_after":5}"#;
         vec![
-            (ApiError::NotFound, 404, r#"{"error":"Not found"}"#, false),
-            (ApiError::MethodNotAllowed, 405, r#"{"error":"Method not allowed"}"#, false),
-            (ApiError::BodyTooLarge, 413, r#"{"error":"Request body too large"}"#, false),
-            (ApiError::TimedOut, 408, "", false),
+            (ApiError::NotFound, 404, r#"{"error":"Not found"}"#),
+            (ApiError::MethodNotAllowed, 405, r#"{"error":"Method not allowed"}"#),
+            (ApiError::BodyTooLarge, 413, r#"{"error":"Request body too large"}"#),
+            (ApiError::TimedOut, 408, ""),
             (
                 ApiError::PairRateLimited(WAIT),
                 429,
                 r#"{"error":"Too many pairing requests. Please retry later.","retry_after":2}"#,
-                false,
             ),
             (
                 ApiError::WebhookRateLimited(WAIT),
                 429,
                 r#"{"error":"Too many webhook requests. Please retry later.","retry_after":2}"#,
-                false,
             ),
             (
                 ApiError::LockedOut(WAIT),
                 429,
                 r#"{"error":"Too many failed attempts. Try again in 2s.","retry_after":2}"#,
-                false,
             ),
-            (ApiError::InvalidCode, 403, r#"{"error":"Invalid pairing code"}"#, false),
+            (ApiError::InvalidCode, 403, r#"{"error":"Invalid pairing code"}"#),
             (
                 ApiError::Unauthorized { token_given: true },
                 401,
                 r#"{"error":"Unauthorized — pair first via POST /pair, then send Authorization: Bearer <token>"}"#,
-                true,
             ),
             (
                 ApiError::WrongSecret,
                 401,
                 r#"{"error":"Unauthorized — invalid or missing X-Webhook-Secret header"}"#,
-                true,
             ),
             (
                 ApiError::InvalidBody,
                 400,
                 r#"{"error":"Invalid JSON body. Expected: {\"message\": \"...\"}"}"#,
-                false,
             ),
             (
                 ApiError::InvalidKey,
                 400,
                 r#"{"error":"Invalid idempotency key. Expected 1 to 255 visible ASCII characters"}"#,
-                false,
             ),
             (
                 ApiError::KeyRunning(WAIT),
                 409,
                 r#"{"error":"Request with this idempotency key is still being processed","retry_after":2}"#,
-                false,
             ),
             (
                 ApiError::KeyMismatch,
                 422,
                 r#"{"error":"Idempotency key was used with a different request body"}"#,
-                false,
             ),
-            (ApiError::ProviderFailed, 500, r#"{"error":"LLM request failed"}"#, false),
+            (ApiError::ProviderFailed, 500, r#"{"error":"LLM request failed"}"#),
             (
                 ApiError::Overloaded,
                 503,
                 r#"{"error":"Too many requests in flight. Please retry later.","retry_after":1}"#,
-                false,
             ),
-            (ApiError::Storage(StoreError::Unavailable("disk on fire".into())), 503, storage, false),
-            (ApiError::internal("secret cause"), 500, r#"{"error":"Internal server error"}"#, false),
+            (ApiError::Storage(StoreError::Unavailable("disk on fire".into())), 503, storage),
+            (ApiError::internal("secret cause"), 500, r#"{"error":"Internal server error"}"#),
         ]
     }
 
     #[tokio::test]
     async fn every_error_has_its_status_its_sentence_and_its_headers() {
-        for (error, status, body, challenge) in table() {
+        for (error, status, body) in table() {
             let wait = error.wait();
             let response = error.clone().into_response();
             assert_eq!(response.status().as_u16(), status, "{error:?}");
-            assert_eq!(response.headers().contains_key(WWW_AUTHENTICATE), challenge, "{error:?}");
+            assert_eq!(response.headers().contains_key(WWW_AUTHENTICATE), status == 401, "{error:?}");
             let retry_after = response.headers().get(RETRY_AFTER).map(|v| v.to_str().unwrap().to_owned());
             assert_eq!(retry_after, wait.map(|wait| retry_after_secs(wait).to_string()), "{error:?}");
             let waits = matches!(status, 429 | 409 | 503);

@@ -14,6 +14,7 @@ mod rate_limit;
 mod rows;
 mod sweep;
 mod token;
+mod transaction;
 mod turn;
 mod writer;
 

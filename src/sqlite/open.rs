@@ -21,6 +21,10 @@ static MIGRATIONS: Migrator = sqlx::migrate!();
 /// Older ones can corrupt a WAL file when two connections write at the same time.
 const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
+/// How long a look-up waits for a connection that reads. They wait for no lock, so this is for their number and for a
+/// busy machine.
+const WAIT_FOR_READER: Duration = Duration::from_secs(5);
+
 /// Where the database is and how it is opened.
 #[derive(Debug, Clone)]
 pub struct DatabaseSettings {
@@ -93,7 +97,15 @@ pub enum OpenError {
 /// The lock that makes sure that one server runs on a file. It goes with the process, however that ends.
 #[derive(Debug)]
 pub(super) struct ServerLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for ServerLock {
+    /// Closing the file is not enough: a child that is just being spawned holds a copy of the handle until its `exec`, and
+    /// the lock with it.
+    fn drop(&mut self) {
+        self.file.unlock().ok();
+    }
 }
 
 /// An open database.
@@ -166,7 +178,7 @@ fn try_lock(path: &Path) -> Result<Option<ServerLock>, OpenError> {
     let failed = |source| OpenError::File { path: PathBuf::from(&name), source };
     let file = private_file(Path::new(&name)).map_err(failed)?;
     match file.try_lock() {
-        Ok(()) => Ok(Some(ServerLock { _file: file })),
+        Ok(()) => Ok(Some(ServerLock { file })),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
@@ -239,7 +251,7 @@ async fn connect_readers(settings: &DatabaseSettings) -> Result<SqlitePool, Open
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
-        .acquire_timeout(settings.busy_timeout)
+        .acquire_timeout(WAIT_FOR_READER)
         .connect_with(options(settings).read_only(true))
         .await
         .map_err(|source| OpenError::Sqlite { path: settings.path.clone(), source })
@@ -262,4 +274,21 @@ fn newest_known_step() -> i64 {
 
 async fn newest_step(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations").fetch_one(conn).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_the_handle_does_not_keep_the_lock() {
+        let path = std::env::temp_dir().join(format!("moorgate-lock-{}", std::process::id()));
+        let lock = try_lock(&path).unwrap().unwrap();
+        assert!(try_lock(&path).unwrap().is_none());
+        let copy = lock.file.try_clone().unwrap();
+        drop(lock);
+        assert!(try_lock(&path).unwrap().is_some());
+        drop(copy);
+        fs::remove_file(path.with_extension("lock")).unwrap();
+    }
 }

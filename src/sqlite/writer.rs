@@ -22,7 +22,7 @@ use super::{
     batch::{self, BatchError, BatchState, Hit, TurnCommand, TurnReply},
     error::{is_fault_of_one_command, store_error},
     memory::{LOOK_FOR_EDITS_EVERY, Memory},
-    sweep,
+    sweep, transaction,
 };
 use crate::{repository::StoreError, telemetry::metrics::WriterErrorKind};
 
@@ -157,6 +157,14 @@ impl Batch {
     }
 }
 
+/// How a batch is written.
+enum Manner {
+    /// All commands of a kind with one statement.
+    Together,
+    /// Each command by itself, so that one that fails does not fail its neighbours.
+    Singly,
+}
+
 /// What became of each command, in the order of the batch.
 struct Outcomes {
     turns: Vec<Result<TurnReply, StoreError>>,
@@ -234,7 +242,7 @@ impl Writer {
             return;
         }
         let started = self.shared.clock.monotonic();
-        let mut result = self.write_together(&mut batch).await;
+        let mut result = self.write(&mut batch, Manner::Together).await;
         let fault_of_one = match &result {
             Err(BatchError::Contended) => true,
             Err(BatchError::Sql(error)) => is_fault_of_one_command(error),
@@ -242,7 +250,7 @@ impl Writer {
         };
         if fault_of_one {
             self.state.forget_numbers();
-            result = self.write_singly(&mut batch).await;
+            result = self.write(&mut batch, Manner::Singly).await;
         }
         let took = self.shared.clock.monotonic().saturating_sub(started);
         self.shared.metrics.writer.committed(batch.commands, took);
@@ -253,59 +261,63 @@ impl Writer {
         }
     }
 
-    /// One transaction, one statement for each kind.
+    /// One transaction.
+    async fn write(&mut self, batch: &mut Batch, manner: Manner) -> Result<Outcomes, BatchError> {
+        transaction::begin(&mut self.conn).await?;
+        let written = match manner {
+            Manner::Together => self.write_together(batch).await,
+            Manner::Singly => self.write_singly(batch).await,
+        };
+        transaction::end(&mut self.conn, written).await
+    }
+
+    /// One statement for each kind.
     async fn write_together(&mut self, batch: &mut Batch) -> Result<Outcomes, BatchError> {
         let now = self.shared.clock.now();
-        let mut tx = self.conn.begin_with("BEGIN IMMEDIATE").await?;
-        batch::write_hits(&mut tx, &batch.hits).await?;
+        batch::write_hits(&mut self.conn, &batch.hits).await?;
         let context = batch::Context { run_id: self.shared.run_id, limits: &self.shared.limits, now };
-        let turns = self.state.write_turns(&mut tx, &context, &batch.turns).await?;
+        let turns = self.state.write_turns(&mut self.conn, &context, &batch.turns).await?;
         for step in &mut batch.steps {
-            step.run(&mut tx).await?;
+            step.run(&mut self.conn).await?;
         }
-        tx.commit().await?;
         let steps = batch.steps.iter().map(|_| Ok(())).collect();
         Ok(Outcomes { turns: turns.into_iter().map(Ok).collect(), steps })
     }
 
-    /// One transaction, one savepoint for each command.
+    /// One savepoint for each command.
     async fn write_singly(&mut self, batch: &mut Batch) -> Result<Outcomes, BatchError> {
         let now = self.shared.clock.now();
-        let mut tx = self.conn.begin_with("BEGIN IMMEDIATE").await?;
-        batch::write_hits(&mut tx, &batch.hits).await?;
+        batch::write_hits(&mut self.conn, &batch.hits).await?;
         let context = batch::Context { run_id: self.shared.run_id, limits: &self.shared.limits, now };
         let mut outcomes = Outcomes { turns: Vec::new(), steps: Vec::new() };
         for turn in &batch.turns {
-            let mut savepoint = tx.begin().await?;
+            transaction::begin_one(&mut self.conn).await?;
             let one = std::slice::from_ref(turn);
-            let outcome = match self.state.write_turns(&mut savepoint, &context, one).await {
-                Ok(replies) => {
-                    savepoint.commit().await?;
-                    Ok(replies.into_iter().next().unwrap_or(TurnReply::Contended))
-                }
+            let outcome = match self.state.write_turns(&mut self.conn, &context, one).await {
+                Ok(replies) => Ok(replies.into_iter().next().unwrap_or(TurnReply::Contended)),
                 Err(error) => {
-                    savepoint.rollback().await?;
                     self.state.forget_numbers();
-                    error.of_one_command()?
+                    let outcome = error.of_one_command()?;
+                    transaction::undo_one(&mut self.conn).await?;
+                    outcome
                 }
             };
+            transaction::end_one(&mut self.conn).await?;
             outcomes.turns.push(outcome);
         }
         for step in &mut batch.steps {
-            let mut savepoint = tx.begin().await?;
-            let outcome = match step.run(&mut savepoint).await {
-                Ok(()) => {
-                    savepoint.commit().await?;
-                    Ok(())
-                }
+            transaction::begin_one(&mut self.conn).await?;
+            let outcome = match step.run(&mut self.conn).await {
+                Ok(()) => Ok(()),
                 Err(error) => {
-                    savepoint.rollback().await?;
-                    BatchError::from(error).of_one_command()?.map(drop)
+                    let outcome = BatchError::from(error).of_one_command()?.map(drop);
+                    transaction::undo_one(&mut self.conn).await?;
+                    outcome
                 }
             };
+            transaction::end_one(&mut self.conn).await?;
             outcomes.steps.push(outcome);
         }
-        tx.commit().await?;
         Ok(outcomes)
     }
 

@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, path::PathBuf, process::Command, sync::Arc};
 
 use moorgate::{
-    app::{App, Parts},
+    app::{App, Parts, StartError},
     config::{Config, Inputs, Override, load},
     system::{Clock, Entropy, SystemEntropy},
 };
@@ -35,10 +35,10 @@ impl Threads {
         Self(Some(Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()))
     }
 
-    async fn start(&self, config: Config, parts: Parts) -> App {
+    async fn start(&self, config: Config, parts: Parts) -> Result<App, StartError> {
         let threads = self.0.as_ref().unwrap().handle().clone();
         let start = move || threads.block_on(App::start(&config, parts));
-        tokio::task::spawn_blocking(start).await.unwrap().unwrap()
+        tokio::task::spawn_blocking(start).await.unwrap()
     }
 }
 
@@ -73,7 +73,7 @@ impl Gateway {
         let folder = TempDir::new().unwrap();
         let config = config_in(&folder, settings);
         let (clock, model) = (TestClock::new(), TestModel::new());
-        let app = start(&config, &clock, &model).await;
+        let app = start(&config, &clock, &model).await.unwrap();
         Self::of(app, clock, model, config, folder)
     }
 
@@ -99,8 +99,13 @@ impl Gateway {
     /// Stops in order and starts again on the same file, with the same clock and model.
     pub async fn restart(mut self) -> Self {
         self.stop().await;
-        let app = start(&self.config, &self.clock, &self.model).await;
+        let app = start(&self.config, &self.clock, &self.model).await.unwrap();
         Self::of(app, self.clock.clone(), self.model.clone(), self.config.clone(), self.take_folder())
+    }
+
+    /// Tries to start another gateway on the same file.
+    pub async fn start_another(&self) -> Result<(), StartError> {
+        start(&self.config, &self.clock, &self.model).await.map(drop)
     }
 
     /// Stops in order.
@@ -160,19 +165,20 @@ impl Gateway {
     }
 }
 
-async fn start(config: &Config, clock: &TestClock, model: &TestModel) -> (App, Threads) {
+async fn start(config: &Config, clock: &TestClock, model: &TestModel) -> Result<(App, Threads), StartError> {
     let parts = Parts {
         clock: Arc::new(clock.clone()) as Arc<dyn Clock>,
         entropy: Arc::new(SystemEntropy) as Arc<dyn Entropy>,
         provider: Some(Arc::new(model.clone())),
     };
     let threads = Threads::new();
-    (threads.start(config.clone(), parts).await, threads)
+    Ok((threads.start(config.clone(), parts).await?, threads))
 }
 
 /// Runs Debian's `sqlite3` as an operator would.
 pub fn sqlite3(database: &std::path::Path, statement: &str) -> String {
-    let output = Command::new("sqlite3").args(["-cmd", ".timeout 5000"]).arg(database).arg(statement).output();
+    let output =
+        Command::new("sqlite3").args(["-cmd", ".timeout 10000"]).arg(database).arg(statement).output();
     let output = output.expect("sqlite3 is installed (Debian: apt-get install sqlite3)");
     assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()

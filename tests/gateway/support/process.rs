@@ -33,6 +33,11 @@ impl Process {
     pub fn start(folder: &Path, env: &[(&str, &str)]) -> Self {
         let mut command = moorgate(folder);
         command.args(["serve", "--port", "0", "--print-json"]).envs(env.iter().copied());
+        Self::spawn(command, folder)
+    }
+
+    /// Runs a command that becomes a server on `moorgate.db` in `folder` and prints its banner as JSON.
+    pub fn spawn(mut command: Command, folder: &Path) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -45,6 +50,11 @@ impl Process {
             code: banner["pairing_code"].as_str().map(str::to_owned),
             database: folder.join("moorgate.db"),
         }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// `kill -9`.

@@ -90,6 +90,17 @@ impl Raw {
     }
 }
 
+/// Posts to `/webhook` with these header lines and what there is of a body.
+pub async fn post(address: SocketAddr, headers: &str, body: &str) -> Reply {
+    post_from(Ipv4Addr::LOCALHOST, address, headers, body).await
+}
+
+/// Posts to `/webhook` from another of this machine's addresses.
+pub async fn post_from(from: Ipv4Addr, address: SocketAddr, headers: &str, body: &str) -> Reply {
+    let head = "POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+    Raw::connect_from(from, address).await.ask(format!("{head}{headers}\r\n{body}")).await
+}
+
 /// A connection that keeps sending.
 pub struct Sending {
     reader: BufReader<OwnedReadHalf>,

@@ -1,0 +1,55 @@
+//! What an operator does with `sqlite3` while the gateway runs.
+
+use super::{OPEN, assert_answered, assert_replayed, insert_key, insert_message, post};
+use crate::support::gateway::Gateway;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_inserted_by_hand_is_never_answered_anew() {
+    let gateway = Gateway::start_with(&[OPEN]).await;
+    let key = insert_key(100, "order-1", "answered");
+    gateway.sql(&(insert_message(100, Some("order-1"), "answered", 1) + &key));
+    let first = post(&gateway, "order-1").await;
+    let body = r#"{"error":"Request with this idempotency key is still being processed","retry_after":1}"#;
+    assert_eq!((first.status, first.text.as_str()), (409, body), "the key is found to be on record");
+    assert_replayed(&post(&gateway, "order-1").await, "by hand", "pen");
+    assert_eq!(gateway.sql("SELECT count(*) FROM message"), "1");
+}
+
+#[tokio::test]
+async fn a_key_inserted_while_no_gateway_runs_is_replayed() {
+    let mut gateway = Gateway::start_with(&[OPEN]).await;
+    gateway.stop().await;
+    let key = insert_key(100, "order-1", "answered");
+    gateway.sql(&(insert_message(100, Some("order-1"), "answered", 1) + &key));
+    let gateway = gateway.restart().await;
+    assert_replayed(&post(&gateway, "order-1").await, "by hand", "pen");
+    let other = gateway.client.post("", Some("order-1"), "good day").await;
+    assert_eq!((other.status, gateway.model.calls()), (422, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_deleted_by_hand_is_free_at_once() {
+    let gateway = Gateway::start_with(&[OPEN]).await;
+    assert_answered(&post(&gateway, "order-1").await);
+    gateway.sql("DELETE FROM idempotency_key");
+    assert_answered(&post(&gateway, "order-1").await);
+    assert_eq!(gateway.model.calls(), 2);
+    assert_replayed(&post(&gateway, "order-1").await, "hello!", "test-model-1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_corrected_by_hand_is_what_the_retry_gets() {
+    let gateway = Gateway::start_with(&[OPEN]).await;
+    assert_answered(&post(&gateway, "order-1").await);
+    gateway.sql("UPDATE message SET answer = 'corrected'");
+    assert_replayed(&post(&gateway, "order-1").await, "corrected", "test-model-1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_inserted_by_hand_is_not_in_the_way_of_the_next() {
+    let gateway = Gateway::start_with(&[OPEN]).await;
+    assert_answered(&post(&gateway, "order-1").await);
+    gateway.sql(&insert_message(2, None, "interrupted", 1));
+    assert_answered(&post(&gateway, "order-2").await);
+    assert_eq!(gateway.sql("SELECT id, state FROM message"), "1|answered\n2|interrupted\n3|answered");
+}
