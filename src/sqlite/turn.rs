@@ -50,8 +50,11 @@ impl TurnRepository for SqliteStore {
             Verdict::Running(since) => ClaimOutcome::Running(since),
             Verdict::Replay(answer) => ClaimOutcome::Answered(answer),
         };
-        if let Some(hit) = new.hit.take() {
-            self.count(hit).await?;
+        match (new.hit.take(), &outcome) {
+            (Some(hit), _) => self.count(hit).await?,
+            // Its claim may still be on its way to disk, and nobody hears of it before it is there.
+            (None, ClaimOutcome::Running(_)) => self.flush().await?,
+            (None, _) => {}
         }
         Ok(outcome)
     }

@@ -10,6 +10,9 @@ use reqwest::{
     header::{HeaderMap, HeaderName, HeaderValue},
 };
 use serde_json::Value;
+use tokio::task::JoinHandle;
+
+use super::process::LONGEST_WAIT;
 
 /// Posts to one gateway.
 #[derive(Clone)]
@@ -17,6 +20,9 @@ pub struct Client {
     http: reqwest::Client,
     base: String,
 }
+
+/// A request under way.
+pub type Posted = JoinHandle<Result<Reply, reqwest::Error>>;
 
 /// A response, read to its end.
 #[derive(Debug, Clone)]
@@ -88,6 +94,25 @@ impl Client {
     pub async fn post(&self, token: &str, key: Option<&str>, message: &str) -> Reply {
         self.send(self.message(token, key, message)).await
     }
+
+    /// Posts until the key is no longer being worked on.
+    pub async fn post_until_done(&self, token: &str, key: &str, message: &str) -> Reply {
+        let posts = async {
+            loop {
+                let reply = self.post(token, Some(key), message).await;
+                if reply.status != 409 {
+                    return reply;
+                }
+            }
+        };
+        tokio::time::timeout(LONGEST_WAIT, posts).await.expect("the work comes to an end")
+    }
+
+    /// Posts in the background; aborted, it hangs up.
+    pub fn post_apart(&self, token: &str, key: Option<&str>, message: &str) -> Posted {
+        let (client, request) = (self.clone(), self.message(token, key, message));
+        tokio::spawn(async move { client.try_send(request).await })
+    }
 }
 
 impl Reply {
@@ -127,6 +152,13 @@ impl Reply {
             self.retry_after();
         }
         assert_eq!(self.header("www-authenticate").is_some(), self.status == 401, "{self:?}");
+    }
+
+    /// How many more requests the rate limit of this name admits, as `RateLimit` says.
+    pub fn left(&self, name: &str) -> u32 {
+        let field = self.header("ratelimit").unwrap_or_else(|| panic!("no RateLimit: {self:?}"));
+        let rest = field.strip_prefix(&format!("\"{name}\";r=")).unwrap_or_else(|| panic!("{field}"));
+        rest.split(';').next().unwrap().parse().unwrap()
     }
 
     /// The body's `retry_after`, which the header must repeat.

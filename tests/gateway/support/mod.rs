@@ -3,6 +3,8 @@
 pub mod client;
 pub mod gateway;
 pub mod model;
+pub mod model_server;
 pub mod process;
 pub mod raw;
+pub mod random;
 pub mod time;

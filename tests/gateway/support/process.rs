@@ -1,31 +1,134 @@
 //! The real program in a process of its own.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    fs::{self, File, OpenOptions},
+    io::{BufRead as _, BufReader, PipeReader, Read as _, Seek as _},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::Duration,
 };
 
 use serde_json::Value;
 
-use super::client::Client;
+use super::{client::Client, gateway::sqlite3};
 
-/// A running `moorgate serve`; killed when dropped.
-pub struct Process {
-    child: Child,
-    pub client: Client,
-    pub address: SocketAddr,
-    /// The code in its banner.
-    pub code: Option<String>,
-    pub database: PathBuf,
-}
+/// The longest that anything is waited for.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Where its log goes, in its folder.
+const LOG: &str = "moorgate.log";
 
 /// The program, with no configuration but what the test gives.
 pub fn moorgate(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_moorgate"));
     command.current_dir(folder).env_clear().stdin(Stdio::null());
     command
+}
+
+/// A process that is not waited for without end. Killed when dropped.
+pub struct Running {
+    child: Child,
+    lines: Option<Receiver<String>>,
+    ended: Receiver<()>,
+}
+
+impl Running {
+    /// Starts it. If its standard output is a pipe, [`line`](Self::line) reads it.
+    pub fn spawn(command: &mut Command) -> Self {
+        // Its standard input is the end of a pipe that is closed when the process ends, however it does.
+        let (alive, held) = std::io::pipe().unwrap();
+        let mut child = command.stdin(held).spawn().unwrap();
+        command.stdin(Stdio::null());
+        let lines = child.stdout.take().map(read_lines);
+        Self { child, lines, ended: watch_end(alive) }
+    }
+
+    /// The next line that it prints; `None` at the end of its output.
+    pub fn line(&self) -> Option<String> {
+        match self.lines.as_ref().unwrap().recv_timeout(LONGEST_WAIT) {
+            Ok(line) => Some(line),
+            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("it prints nothing and does not end"),
+        }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by name (`TERM`, `INT`).
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.id())).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(&mut self) -> ExitStatus {
+        let ended = self.ended.recv_timeout(LONGEST_WAIT);
+        assert_ne!(ended, Err(mpsc::RecvTimeoutError::Timeout), "it does not end");
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn read_lines(output: ChildStdout) -> Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        BufReader::new(output).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+    });
+    lines
+}
+
+fn watch_end(mut alive: PipeReader) -> Receiver<()> {
+    let (sender, ended) = mpsc::channel();
+    thread::spawn(move || {
+        alive.read_exact(&mut [0]).ok(); // nobody writes: it returns at the end
+        drop(sender);
+    });
+    ended
+}
+
+/// What a program left behind that ran to its end.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+/// Runs a program to its end.
+pub fn run(command: &mut Command) -> Ended {
+    let (out, err) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+    command.stdout(out.try_clone().unwrap()).stderr(err.try_clone().unwrap());
+    let status = Running::spawn(command).wait();
+    Ended { code: status.code(), out: read_all(out), err: read_all(err) }
+}
+
+fn read_all(mut file: File) -> String {
+    let mut text = String::new();
+    file.rewind().unwrap();
+    file.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// A running `moorgate serve` that answers; killed when dropped.
+pub struct Process {
+    running: Running,
+    pub client: Client,
+    pub address: SocketAddr,
+    /// The code in its banner.
+    pub code: Option<String>,
+    pub database: PathBuf,
+    log: PathBuf,
 }
 
 impl Process {
@@ -38,46 +141,80 @@ impl Process {
 
     /// Runs a command that becomes a server on `moorgate.db` in `folder` and prints its banner as JSON.
     pub fn spawn(mut command: Command, folder: &Path) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let banner: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
-        let address: SocketAddr = banner["url"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
+        let log = OpenOptions::new().create(true).append(true).open(folder.join(LOG)).unwrap();
+        Self::of(Running::spawn(command.stdout(Stdio::piped()).stderr(log)), folder)
+    }
+
+    /// A process that prints its banner as JSON to a pipe.
+    pub fn of(running: Running, folder: &Path) -> Self {
+        let log = folder.join(LOG);
+        let banner = running.line().unwrap_or_else(|| panic!("no banner: {:?}", fs::read_to_string(&log)));
+        let banner: Value =
+            serde_json::from_str(&banner).unwrap_or_else(|error| panic!("{error}: {banner:?}"));
+        let address: SocketAddr =
+            banner["url"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
         Self {
-            child,
+            running,
             client: Client::new(address),
             address,
             code: banner["pairing_code"].as_str().map(str::to_owned),
             database: folder.join("moorgate.db"),
+            log,
         }
     }
 
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
+    /// Pairs with the code in the banner.
+    pub async fn pair(&self) -> String {
+        self.client.paired(self.code.as_ref().unwrap()).await
+    }
+
+    /// Waits until the message that reads so is on record in this state.
+    pub async fn wait_for_state(&self, message: &str, state: &str) {
+        let select = format!("SELECT state FROM message WHERE text = '{message}'");
+        let look = async {
+            while sqlite3(&self.database, &select) != state {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LONGEST_WAIT, look).await.unwrap_or_else(|_| panic!("{message} is not {state}"));
     }
 
     /// `kill -9`.
     pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.running.child.kill().unwrap();
+        self.running.child.wait().unwrap();
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.running.id()
     }
 
     /// Sends a signal by name (`TERM`, `INT`).
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status().unwrap();
-        assert!(sent.success());
+        self.running.signal(name);
     }
 
     /// Waits until it has ended.
     pub fn wait(&mut self) -> ExitStatus {
-        self.child.wait().unwrap()
+        self.running.wait()
+    }
+
+    /// What it printed since its banner, once it has ended.
+    pub fn printed_more(&self) -> Vec<String> {
+        std::iter::from_fn(|| self.running.line()).collect()
+    }
+
+    /// What it and those before it in this folder logged.
+    pub fn logged(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+        if thread::panicking() {
+            eprintln!("--- logged ---\n{}", fs::read_to_string(&self.log).unwrap_or_default());
+        }
     }
 }
