@@ -106,9 +106,17 @@ impl App {
 
         let store = open_store(config, &clock, &metrics).await?;
         store.import(paired_tokens(config), clock.now()).await?;
-        let pairing =
-            PairingService::new(store.clone(), store.clone(), parts.entropy.clone(), gateway.pairing_code_ttl);
-        let pairing_code = if gateway.require_pairing && !store.any_live(clock.now()) { Some(pairing.issue_code("client", clock.now()).await?) } else { None };
+        let pairing = PairingService::new(
+            store.clone(),
+            store.clone(),
+            parts.entropy.clone(),
+            gateway.pairing_code_ttl,
+        );
+        let pairing_code = if gateway.require_pairing && !store.any_live(clock.now()) {
+            Some(pairing.issue_code("client", clock.now()).await?)
+        } else {
+            None
+        };
         let turns = TurnService::new(TurnParts {
             turns: store.clone(),
             limits: store.clone(),
@@ -183,9 +191,15 @@ impl App {
 ///
 /// # Errors
 /// [`StartError`] if the database cannot be used beside the server.
-pub async fn open_beside(config: &Config) -> Result<(Arc<SqliteStore>, PairingService, Arc<SteadyClock>), StartError> {
+pub async fn open_beside(
+    config: &Config,
+) -> Result<(Arc<SqliteStore>, PairingService, Arc<SteadyClock>), StartError> {
     let clock = Arc::new(SteadyClock::new(Arc::new(SystemClock::new())));
-    let parts = StoreParts { limits: store_limits(config), clock: clock.clone(), metrics: Metrics::disabled().into() };
+    let parts = StoreParts {
+        limits: store_limits(config),
+        clock: clock.clone(),
+        metrics: Metrics::disabled().into(),
+    };
     let store = Arc::new(SqliteStore::open_beside(&database_settings(config), parts).await?);
     let ttl = config.gateway.pairing_code_ttl;
     let pairing = PairingService::new(store.clone(), store.clone(), Arc::new(SystemEntropy), ttl);

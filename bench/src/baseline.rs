@@ -9,7 +9,8 @@ use moorgate::{
     http::{self, AppState, HttpSettings, StateParts, server},
     provider::{Echo, OpenAi, OpenAiSettings, Provider},
     repository::{
-        PairingRepository, RateLimitRepository, StoreStatus, StoreStatusRepository, TokenRepository, TurnRepository,
+        PairingRepository, RateLimitRepository, StoreStatus, StoreStatusRepository, TokenRepository,
+        TurnRepository,
     },
     service::{
         pairing::PairingService,
@@ -71,7 +72,8 @@ pub async fn serve(settings: &Settings) -> Result<(), String> {
         Kind::Memory => memory.clone(),
         Kind::Transaction => Arc::new(TransactionStore::open(&settings.database).await?),
     };
-    let repositories = Repositories { pairing: memory.clone(), tokens: memory.clone(), limits: memory, turns };
+    let repositories =
+        Repositories { pairing: memory.clone(), tokens: memory.clone(), limits: memory, turns };
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(|error| error.to_string())?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let state = state(repositories, provider(settings.model_url.as_deref())?)?;

@@ -70,12 +70,8 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them, with their names.
-    pub const ALL: [(&'static str, Self); 4] = [
-        ("echo", Self::Echo),
-        ("model", Self::Model),
-        ("401", Self::Unauthorized),
-        ("429", Self::OverLimit),
-    ];
+    pub const ALL: [(&'static str, Self); 4] =
+        [("echo", Self::Echo), ("model", Self::Model), ("401", Self::Unauthorized), ("429", Self::OverLimit)];
 
     const fn servers(self) -> &'static [Server] {
         match self {
@@ -213,7 +209,15 @@ fn print_table(servers: &[Server], measured: &[Vec<Measured>]) {
     let slow = transaction.and_then(|at| measured.get(at)).map(|results| rate(results));
     let times = |value: Option<f64>| value.map(|value| format!("{value:.2}")).unwrap_or_default();
     let mut table = Table::new(&[
-        "server", "requests/s", "of memory", "of a transaction each", "p50", "p99", "CPU/request", "RSS idle", "RSS peak",
+        "server",
+        "requests/s",
+        "of memory",
+        "of a transaction each",
+        "p50",
+        "p99",
+        "CPU/request",
+        "RSS idle",
+        "RSS peak",
     ]);
     for (server, results) in servers.iter().zip(measured) {
         table.row(&[
@@ -223,7 +227,10 @@ fn print_table(servers: &[Server], measured: &[Vec<Measured>]) {
             times(slow.and_then(|slow| ratio(rate(results), slow))),
             latency(results, |report| report.p50),
             latency(results, |report| report.p99),
-            format!("{:.0} µs", median(&results.iter().map(|result| result.cpu_us).collect::<Vec<_>>()).unwrap_or(0.0)),
+            format!(
+                "{:.0} µs",
+                median(&results.iter().map(|result| result.cpu_us).collect::<Vec<_>>()).unwrap_or(0.0)
+            ),
             mib(results, |result| result.idle_kib),
             mib(results, |result| result.peak_kib),
         ]);

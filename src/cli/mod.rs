@@ -118,9 +118,14 @@ impl From<StartError> for Failure {
 
 /// Reads the configuration, with the flags over it.
 fn load(files: FileArgs, mut overrides: Vec<Override>) -> Result<Config, Failure> {
-    overrides.extend(files.database.map(|value| Override { flag: "--database", key: "database.path", value }));
-    let cwd = std::env::current_dir()
-        .map_err(|error| Failure::new(Failure::CONFIGURATION, format!("there is no working folder: {error}")))?;
+    overrides.extend(files.database.map(|value| Override {
+        flag: "--database",
+        key: "database.path",
+        value,
+    }));
+    let cwd = std::env::current_dir().map_err(|error| {
+        Failure::new(Failure::CONFIGURATION, format!("there is no working folder: {error}"))
+    })?;
     #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
     let env = std::env::vars_os().collect();
     Ok(config::load(&Inputs { config_flag: files.config, env, cwd, overrides })?)

@@ -92,7 +92,8 @@ struct JsonBanner<'a> {
 
 fn json_banner(config: &Config, app: &App) -> String {
     let pairing_code = app.pairing_code().map(super::super::domain::pairing::PairingCode::expose);
-    let banner = JsonBanner { url: url(app), pairing_code, database: config.database.path.display().to_string() };
+    let banner =
+        JsonBanner { url: url(app), pairing_code, database: config.database.path.display().to_string() };
     serde_json::to_string(&banner).map(|line| line + "\n").unwrap_or_default()
 }
 

@@ -144,7 +144,9 @@ mod tests {
     fn what_is_not_1_to_255_visible_ascii_characters_is_no_key() {
         let long = "k".repeat(256);
         let quoted_long = format!("\"{long}\"");
-        for value in ["", " ", "\"\"", "a b", "\"a b\"", "é", "a\u{7f}", "\"a", "\"a\"b\"", r#""a\b""#, r#""a\""#] {
+        for value in
+            ["", " ", "\"\"", "a b", "\"a b\"", "é", "a\u{7f}", "\"a", "\"a\"b\"", r#""a\b""#, r#""a\""#]
+        {
             assert_eq!(key(value), Err(InvalidKey), "{value:?}");
         }
         assert_eq!(key(&long), Err(InvalidKey));

@@ -162,7 +162,8 @@ mod tests {
 
     #[test]
     fn the_fifth_failure_within_15_minutes_locks() {
-        let mut history = History { failures: vec![minutes(0), minutes(5), minutes(10)], ..Default::default() };
+        let mut history =
+            History { failures: vec![minutes(0), minutes(5), minutes(10)], ..Default::default() };
         assert_eq!(history.lockout_after_failure(minutes(14), FIRST), None);
         history.failures.push(minutes(14));
         assert!(history.lockout_after_failure(minutes(14), FIRST).is_some());

@@ -113,7 +113,13 @@ impl<K: Copy + Eq + Hash> RateTable<K> {
     /// An empty table that admits `limit` hits (0: any number, none of them counted) for each of `max_clients` clients.
     #[must_use]
     pub fn new(limit: u32, max_clients: usize) -> Self {
-        Self { windows: HashMap::new(), by_last_hit: VecDeque::new(), limit, max_clients, newest: Millis(i64::MIN) }
+        Self {
+            windows: HashMap::new(),
+            by_last_hit: VecDeque::new(),
+            limit,
+            max_clients,
+            newest: Millis(i64::MIN),
+        }
     }
 
     /// Hits that a client may have in a window; 0: no limit.

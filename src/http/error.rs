@@ -13,7 +13,10 @@ use http::{
 use serde::Serialize;
 
 use super::reply;
-use crate::{domain::time::retry_after_secs, repository::StoreError, service::pairing::PairingError, telemetry::metrics::Component};
+use crate::{
+    domain::time::retry_after_secs, repository::StoreError, service::pairing::PairingError,
+    telemetry::metrics::Component,
+};
 
 /// Why a request gets no good answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +88,8 @@ impl ApiError {
             Self::PairRateLimited(_) => "Too many pairing requests. Please retry later.",
             Self::WebhookRateLimited(_) => "Too many webhook requests. Please retry later.",
             Self::LockedOut(wait) => {
-                return format!("Too many failed attempts. Try again in {}s.", retry_after_secs(*wait)).into();
+                return format!("Too many failed attempts. Try again in {}s.", retry_after_secs(*wait))
+                    .into();
             }
             Self::InvalidCode => "Invalid pairing code",
             Self::Unauthorized { .. } => {

@@ -26,7 +26,11 @@ struct PairResponse<'a> {
 }
 
 /// Spends one attempt. The body is ignored.
-pub(super) async fn post(State(state): State<AppState>, Client(address): Client, headers: HeaderMap) -> Response {
+pub(super) async fn post(
+    State(state): State<AppState>,
+    Client(address): Client,
+    headers: HeaderMap,
+) -> Response {
     let now = state.clock.now();
     let client = RateClient { token: None, address };
     let admitted = match limit::admit(&state, Scope::Pair, client, now, ApiError::PairRateLimited) {
@@ -54,7 +58,9 @@ fn answer(state: &AppState, outcome: &PairOutcome) -> Response {
             (PairingOutcome::Paired, reply::json(StatusCode::OK, &body))
         }
         PairOutcome::Refused => (PairingOutcome::Refused, ApiError::InvalidCode.into_response()),
-        PairOutcome::LockedOut(left) => (PairingOutcome::LockedOut, ApiError::LockedOut(*left).into_response()),
+        PairOutcome::LockedOut(left) => {
+            (PairingOutcome::LockedOut, ApiError::LockedOut(*left).into_response())
+        }
     };
     state.metrics.admission.pairing(label);
     response

@@ -15,7 +15,8 @@ struct Ready {
 
 /// Ready, or why not.
 pub(super) async fn get(State(state): State<AppState>) -> Response {
-    let reasons = [("storage", !state.status.status().writes), ("shutting_down", state.stopping.is_cancelled())];
+    let reasons =
+        [("storage", !state.status.status().writes), ("shutting_down", state.stopping.is_cancelled())];
     let reasons: Vec<_> = reasons.into_iter().filter_map(|(reason, holds)| holds.then_some(reason)).collect();
     if reasons.is_empty() {
         return reply::json(StatusCode::OK, &Ready { status: "ready", reasons });

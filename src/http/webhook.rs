@@ -44,7 +44,11 @@ struct ReplayResponse<'a> {
 }
 
 /// Rate limit, bearer, secret, body, key, work: in this order.
-pub(super) async fn post(State(state): State<AppState>, Client(address): Client, request: Request) -> Response {
+pub(super) async fn post(
+    State(state): State<AppState>,
+    Client(address): Client,
+    request: Request,
+) -> Response {
     let now = state.clock.now();
     let (head, body) = request.into_parts();
     let bearer = Bearer::read(&head.headers, &*state.tokens, now).await;

@@ -74,7 +74,8 @@ impl OpenAi {
     }
 
     async fn complete(&self, message: &MessageText) -> Result<Answer, reqwest_or::Error> {
-        let system = self.settings.system_prompt.as_deref().map(|content| ChatMessage { role: "system", content });
+        let system =
+            self.settings.system_prompt.as_deref().map(|content| ChatMessage { role: "system", content });
         let user = ChatMessage { role: "user", content: message.as_str() };
         let body = ChatRequest {
             model: &self.settings.model,

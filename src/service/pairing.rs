@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     domain::{client::ClientAddress, pairing::PairingCode, time::Millis, token::Token},
     repository::{
-        NewCode, NewToken, PairingRepository, PendingHit, RedeemOutcome, Redemption, StoreError, TokenRepository,
-        TokenSource,
+        NewCode, NewToken, PairingRepository, PendingHit, RedeemOutcome, Redemption, StoreError,
+        TokenRepository, TokenSource,
     },
     system::{Entropy, NoEntropy, random},
 };

@@ -19,7 +19,8 @@ use crate::{
     domain::{idempotency::running_retry_after, message::Answer},
     provider::{Kind, Provider, ProviderError},
     repository::{
-        ClaimOutcome, Lease, NewTurn, RateLimitRepository, ResumableTurn, StoreError, TurnEnd, TurnRepository, Written,
+        ClaimOutcome, Lease, NewTurn, RateLimitRepository, ResumableTurn, StoreError, TurnEnd,
+        TurnRepository, Written,
     },
     system::SteadyClock,
     telemetry::{
@@ -156,7 +157,11 @@ impl TurnService {
     }
 
     /// Works on a claimed message: here if the answer is there at once, else apart from the caller.
-    async fn work(self: &Arc<Self>, mut lease: Lease, permit: OwnedSemaphorePermit) -> Result<TurnReply, StoreError> {
+    async fn work(
+        self: &Arc<Self>,
+        mut lease: Lease,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<TurnReply, StoreError> {
         let mut begun = self.begin_work(&lease);
         let at_once = begun.work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         if let Poll::Ready(result) = at_once {

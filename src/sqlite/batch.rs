@@ -109,7 +109,8 @@ const OWNERS_KEPT: usize = 10_000;
 
 impl BatchState {
     pub(super) async fn load(conn: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
-        let row = sqlx::query!(r#"SELECT coalesce(max(id), 0) AS "id!: i64" FROM message"#).fetch_one(conn).await?;
+        let row =
+            sqlx::query!(r#"SELECT coalesce(max(id), 0) AS "id!: i64" FROM message"#).fetch_one(conn).await?;
         Ok(Self { next_message: row.id + 1, answered: HashMap::new() })
     }
 
@@ -129,7 +130,8 @@ impl BatchState {
             return Ok(Vec::new());
         }
         self.load_numbers(conn, turns).await?;
-        let ids: Vec<MessageId> = turns.iter().map(|turn| turn.id.unwrap_or_else(|| self.next_id())).collect();
+        let ids: Vec<MessageId> =
+            turns.iter().map(|turn| turn.id.unwrap_or_else(|| self.next_id())).collect();
         let numbers: Vec<Option<i64>> = turns.iter().map(|turn| self.next_number(turn)).collect();
         insert_messages(conn, context.run_id, turns, &ids).await?;
         update_messages(conn, turns).await?;
@@ -153,7 +155,11 @@ impl BatchState {
     }
 
     /// Reads the highest `answered_no` of owners that are not in memory.
-    async fn load_numbers(&mut self, conn: &mut SqliteConnection, turns: &[TurnCommand]) -> Result<(), sqlx::Error> {
+    async fn load_numbers(
+        &mut self,
+        conn: &mut SqliteConnection,
+        turns: &[TurnCommand],
+    ) -> Result<(), sqlx::Error> {
         if self.answered.len() > OWNERS_KEPT {
             self.answered.clear();
         }

@@ -49,7 +49,8 @@ impl KeyFilter {
 
     /// Whether `key` may be on record. `false` is certain.
     pub(super) fn may_contain(&self, key: &impl Hash) -> bool {
-        let has = |bits: &[u64]| self.places(key).all(|(word, bit)| bits.get(word).is_none_or(|w| w & bit != 0));
+        let has =
+            |bits: &[u64]| self.places(key).all(|(word, bit)| bits.get(word).is_none_or(|w| w & bit != 0));
         has(&self.younger) || has(&self.older)
     }
 

@@ -113,12 +113,14 @@ impl SqliteStore {
     ) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Sqlite { path: settings.path.clone(), source };
         let now = parts.clock.now();
-        let run_id = if is_server { sweep::begin_run(&mut database.writer, now).await.map_err(failed)? } else { 0 };
+        let run_id =
+            if is_server { sweep::begin_run(&mut database.writer, now).await.map_err(failed)? } else { 0 };
         let memory = Memory::new(&parts.limits, now);
         memory.load(&mut database.writer, now, is_server).await.map_err(failed)?;
         let (queue, commands) = mpsc::channel(writer::QUEUE_LENGTH);
         let StoreParts { limits, clock, metrics } = parts;
-        let shared = Arc::new(Shared { queue, memory, reads: database.reads, limits, clock, metrics, run_id });
+        let shared =
+            Arc::new(Shared { queue, memory, reads: database.reads, limits, clock, metrics, run_id });
         let writer = Writer::new(database.writer, &shared, commands).await.map_err(failed)?;
         let writer = tokio::spawn(writer.run());
         Ok(Self { shared, writer: tokio::sync::Mutex::new(Some(writer)), lock: Mutex::new(database.lock) })

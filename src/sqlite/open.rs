@@ -61,7 +61,9 @@ pub enum OpenError {
         version: i64,
     },
     /// A running server uses an older schema.
-    #[error("{0} has an older schema and a server is running on it: restart that server with this moorgate first")]
+    #[error(
+        "{0} has an older schema and a server is running on it: restart that server with this moorgate first"
+    )]
     ServerIsOlder(PathBuf),
     /// A pragma did not take.
     #[error("SQLite did not take PRAGMA {name}: wanted {wanted}, got {got}")]
@@ -149,7 +151,8 @@ pub(super) async fn open_beside(settings: &DatabaseSettings) -> Result<Database,
 
 /// The folder of a new database is the owner's alone; one that exists is left as it is.
 fn create_folder(path: &Path) -> Result<(), OpenError> {
-    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) else {
+    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+    else {
         return Ok(());
     };
     let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
@@ -160,10 +163,12 @@ fn create_folder(path: &Path) -> Result<(), OpenError> {
 /// One that exists is not touched: closing it would take the locks away from SQLite if this process has it open already
 /// (POSIX, `fcntl`).
 fn create_private(path: &Path) -> Result<(), OpenError> {
-    if path.exists() {
-        return Ok(());
-    }
-    private_file(path).map(drop).map_err(|source| OpenError::File { path: path.into(), source })
+    let made = match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(_) => Ok(()),
+        Err(_) => private_file(path).map(drop),
+    };
+    made.map_err(|source| OpenError::File { path: path.into(), source })
 }
 
 fn private_file(path: &Path) -> io::Result<File> {
@@ -229,12 +234,14 @@ async fn connect_writer(settings: &DatabaseSettings) -> Result<SqliteConnection,
 async fn pragma(conn: &mut SqliteConnection, sql: &'static str) -> Result<String, sqlx::Error> {
     use sqlx::Row as _;
     let Some(row) = sqlx::query(sql).fetch_optional(conn).await? else { return Ok("0".into()) };
-    row.try_get_unchecked::<String, _>(0).or_else(|_| row.try_get_unchecked::<i64, _>(0).map(|n| n.to_string()))
+    row.try_get_unchecked::<String, _>(0)
+        .or_else(|_| row.try_get_unchecked::<i64, _>(0).map(|n| n.to_string()))
 }
 
 async fn check_version(conn: &mut SqliteConnection, settings: &DatabaseSettings) -> Result<(), OpenError> {
     let failed = |source| OpenError::Sqlite { path: settings.path.clone(), source };
-    let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(conn).await.map_err(failed)?;
+    let version: String =
+        sqlx::query_scalar("SELECT sqlite_version()").fetch_one(conn).await.map_err(failed)?;
     let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let mut next = || parts.next().unwrap_or(0);
     if (next(), next(), next()) < OLDEST_SQLITE {

@@ -100,7 +100,9 @@ impl Step for Attempt {
         if let Some(left) = history.locked_for(self.now) {
             return Ok(RedeemOutcome::LockedOut(left));
         }
-        if let Some((id, label)) = self.find_code(conn).await? { self.succeed(conn, id, &label).await.map(RedeemOutcome::Redeemed) } else {
+        if let Some((id, label)) = self.find_code(conn).await? {
+            self.succeed(conn, id, &label).await.map(RedeemOutcome::Redeemed)
+        } else {
             self.fail(conn, &history).await?;
             Ok(RedeemOutcome::Refused)
         }
@@ -160,7 +162,12 @@ impl Attempt {
         Ok(found)
     }
 
-    async fn succeed(&self, conn: &mut SqliteConnection, id: i64, label: &str) -> Result<TokenId, sqlx::Error> {
+    async fn succeed(
+        &self,
+        conn: &mut SqliteConnection,
+        id: i64,
+        label: &str,
+    ) -> Result<TokenId, sqlx::Error> {
         let token = token::insert(conn, label, self.token_hash, TokenSource::Pairing, self.now).await?;
         sqlx::query!("UPDATE pairing_code SET state = 'redeemed', token_id = ?2 WHERE id = ?1", id, token.0)
             .execute(&mut *conn)

@@ -32,7 +32,10 @@ impl RateLimitRepository for SqliteStore {
         match decision {
             Decision::Admitted { at, left, reset } => {
                 let sink: Arc<dyn HitSink> = Arc::clone(&self.shared) as _;
-                HitOutcome::Admitted(PendingHit::new(scope, client, at, Some(sink)), Budget { limit, left, reset })
+                HitOutcome::Admitted(
+                    PendingHit::new(scope, client, at, Some(sink)),
+                    Budget { limit, left, reset },
+                )
             }
             Decision::Refused { wait } => HitOutcome::Refused(Budget { limit, left: 0, reset: wait }),
             Decision::TableFull { wait } => HitOutcome::TableFull(Budget { limit, left: 0, reset: wait }),

@@ -101,8 +101,14 @@ async fn set_attempts_back(
 }
 
 /// Notes that the run ended in order.
-pub(super) async fn end_run(conn: &mut SqliteConnection, run_id: i64, now: Millis) -> Result<(), sqlx::Error> {
-    sqlx::query!("UPDATE server_run SET stopped_at_ms = ?2 WHERE id = ?1", run_id, now.0).execute(conn).await?;
+pub(super) async fn end_run(
+    conn: &mut SqliteConnection,
+    run_id: i64,
+    now: Millis,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!("UPDATE server_run SET stopped_at_ms = ?2 WHERE id = ?1", run_id, now.0)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
@@ -143,7 +149,10 @@ impl Step for Sweep {
         let hits = forget_hits(conn, self.now).await?;
         forget_attempts(conn, self.now).await?;
         let (reached, keys) = forget_keys(conn, &self.after, self.expired_keys).await?;
-        Ok(Swept { reached, more: hits >= SWEEP_HITS.unsigned_abs() || keys * 2 >= SWEEP_ROWS.unsigned_abs() })
+        Ok(Swept {
+            reached,
+            more: hits >= SWEEP_HITS.unsigned_abs() || keys * 2 >= SWEEP_ROWS.unsigned_abs(),
+        })
     }
 
     fn stored(&self, swept: &Swept, memory: &Memory) {
@@ -191,7 +200,11 @@ async fn forget_attempts(conn: &mut SqliteConnection, now: Millis) -> Result<(),
 }
 
 /// Goes once round all keys, some at each sweep, and removes those that have expired.
-async fn forget_keys(conn: &mut SqliteConnection, after: &Cursor, expired: i64) -> Result<(Cursor, u64), sqlx::Error> {
+async fn forget_keys(
+    conn: &mut SqliteConnection,
+    after: &Cursor,
+    expired: i64,
+) -> Result<(Cursor, u64), sqlx::Error> {
     let last = sqlx::query!(
         r#"SELECT owner AS "owner!: String", key AS "key!: String" FROM idempotency_key
            WHERE (owner, key) > (?1, ?2) ORDER BY owner, key LIMIT 1 OFFSET ?3"#,

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use sqlx::SqliteConnection;
 use tokio::sync::oneshot;
 
-use super::{SqliteStore, memory::Memory,
+use super::{
+    SqliteStore,
+    memory::Memory,
     writer::{Command, Step},
 };
 use crate::{

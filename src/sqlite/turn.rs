@@ -22,8 +22,8 @@ use crate::{
         time::Millis,
     },
     repository::{
-        ClaimOutcome, Lease, LeaseSink, NewTurn, RateLimitRepository as _, ResumableTurn, StoreError, TurnEnd,
-        TurnRepository, Written,
+        ClaimOutcome, Lease, LeaseSink, NewTurn, RateLimitRepository as _, ResumableTurn, StoreError,
+        TurnEnd, TurnRepository, Written,
     },
     telemetry::metrics::TurnOutcome,
 };
@@ -91,7 +91,8 @@ impl SqliteStore {
             text: Arc::new(MessageText::new(orphan.text)?),
             hit: None,
         };
-        let mut lease = Lease::new(turn, orphan.received_at, Some(Arc::clone(&self.shared) as Arc<dyn LeaseSink>));
+        let mut lease =
+            Lease::new(turn, orphan.received_at, Some(Arc::clone(&self.shared) as Arc<dyn LeaseSink>));
         lease.id = Some(orphan.message);
         Some(ResumableTurn { lease, attempts: orphan.attempts })
     }
@@ -151,7 +152,12 @@ impl Shared {
         Ok(Some(KeyRecord { body_hash, progress }))
     }
 
-    async fn write(&self, lease: &mut Lease, end: Option<TurnEnd>, now: Millis) -> Result<Written, StoreError> {
+    async fn write(
+        &self,
+        lease: &mut Lease,
+        end: Option<TurnEnd>,
+        now: Millis,
+    ) -> Result<Written, StoreError> {
         let (reply, written) = oneshot::channel();
         let key_id = lease.turn.key.as_ref().map(|(key, _)| (lease.turn.owner, key.clone()));
         let hit = lease.turn.hit.take().map(take);

@@ -152,6 +152,11 @@ impl Batch {
         true
     }
 
+    /// Whether it is sure to write something. A step may find nothing to do, which succeeds on a full disk too.
+    fn writes(&self) -> bool {
+        !self.hits.is_empty() || !self.turns.is_empty()
+    }
+
     fn is_empty(&self) -> bool {
         self.hits.is_empty() && self.turns.is_empty() && self.steps.is_empty()
     }
@@ -254,7 +259,9 @@ impl Writer {
         }
         let took = self.shared.clock.monotonic().saturating_sub(started);
         self.shared.metrics.writer.committed(batch.commands, took);
-        self.shared.memory.writes_ok.store(result.is_ok(), Ordering::Relaxed);
+        if result.is_err() || batch.writes() {
+            self.shared.memory.writes_ok.store(result.is_ok(), Ordering::Relaxed);
+        }
         match result {
             Ok(outcomes) => self.succeed(batch, outcomes),
             Err(error) => self.fail(batch, &error),

@@ -11,10 +11,13 @@ async fn a_stranger_pairs_posts_a_message_and_gets_an_answer() {
     let first = gateway.client.post(&token, Some("order-1"), "hello").await;
     assert_eq!((first.status, first.text.as_str()), (200, r#"{"response":"hello!","model":"test-model-1"}"#));
     let retry = gateway.client.post(&token, Some("order-1"), "hello").await;
-    assert_eq!(retry.text, concat!(
-        r#"{"status":"duplicate","idempotent":true,"message":"Request already processed for this idempotency key","#,
-        r#""response":"hello!","model":"test-model-1"}"#
-    ));
+    assert_eq!(
+        retry.text,
+        concat!(
+            r#"{"status":"duplicate","idempotent":true,"message":"Request already processed for this idempotency key","#,
+            r#""response":"hello!","model":"test-model-1"}"#
+        )
+    );
     assert_eq!(retry.header("idempotency-replayed"), Some("true"));
     assert_eq!(gateway.model.calls(), 1);
 }

@@ -1,7 +1,11 @@
 //! The gateway as its clients and operators see it: through HTTP on a real server with a real database file, and as a
 //! real process. Test names are sentences; those about a failure of comparable gateways name it in a comment.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, also in its helpers")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking, also in its helpers"
+)]
 
 mod crash;
 mod first_steps;

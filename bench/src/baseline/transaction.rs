@@ -58,14 +58,15 @@ impl TransactionStore {
                 .fetch_optional(&mut *tx)
                 .await?;
         }
-        let message = sqlx::query("INSERT INTO message (received_at_ms, sender, text, answer) VALUES (?1, ?2, ?3, ?4)")
-            .bind(lease.claimed_at.0)
-            .bind(&owner)
-            .bind(lease.turn.text.as_str())
-            .bind(answer)
-            .execute(&mut *tx)
-            .await?
-            .last_insert_rowid();
+        let message =
+            sqlx::query("INSERT INTO message (received_at_ms, sender, text, answer) VALUES (?1, ?2, ?3, ?4)")
+                .bind(lease.claimed_at.0)
+                .bind(&owner)
+                .bind(lease.turn.text.as_str())
+                .bind(answer)
+                .execute(&mut *tx)
+                .await?
+                .last_insert_rowid();
         if let Some((key, body)) = &lease.turn.key {
             sqlx::query("INSERT INTO idempotency_key VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING")
                 .bind(&owner)

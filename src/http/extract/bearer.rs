@@ -3,7 +3,11 @@
 use http::header::{AUTHORIZATION, HeaderMap};
 
 use crate::{
-    domain::{id::TokenId, time::Millis, token::{Token, TokenHash}},
+    domain::{
+        id::TokenId,
+        time::Millis,
+        token::{Token, TokenHash},
+    },
     repository::TokenRepository,
 };
 
@@ -21,7 +25,11 @@ pub(in crate::http) enum Bearer {
 impl Bearer {
     /// Reads the header. The scheme may be in any case, with any number of spaces behind it. A token that is well-formed
     /// but not known is looked for once more, since a command may have made it just now.
-    pub(in crate::http) async fn read(headers: &HeaderMap, tokens: &dyn TokenRepository, now: Millis) -> Self {
+    pub(in crate::http) async fn read(
+        headers: &HeaderMap,
+        tokens: &dyn TokenRepository,
+        now: Millis,
+    ) -> Self {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let Some(value) = values.next() else { return Self::Missing };
         if values.next().is_some() {
@@ -49,7 +57,8 @@ impl Bearer {
 fn token_of(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked(b"bearer".len())?;
     let token = rest.trim_ascii();
-    let is_bearer = scheme.eq_ignore_ascii_case(b"bearer") && rest.first().is_some_and(u8::is_ascii_whitespace);
+    let is_bearer =
+        scheme.eq_ignore_ascii_case(b"bearer") && rest.first().is_some_and(u8::is_ascii_whitespace);
     (is_bearer && !token.is_empty()).then_some(token)
 }
 

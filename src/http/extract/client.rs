@@ -5,10 +5,7 @@ use std::convert::Infallible;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 
-use crate::{
-    domain::client::ClientAddress,
-    http::server::Peer,
-};
+use crate::{domain::client::ClientAddress, http::server::Peer};
 
 /// The address that the request came from: the socket's peer.
 #[derive(Debug, Clone, Copy)]

@@ -62,7 +62,8 @@ mod tests {
     #[test]
     fn what_is_not_a_message_is_refused() {
         let deep = format!("{{\"message\":\"hi\",\"x\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
-        let odd = ["", "{", "[]", "5", "{}", r#"{"message":5}"#, r#"{"message":" "}"#, r#"{"message":"\ud800"}"#];
+        let odd =
+            ["", "{", "[]", "5", "{}", r#"{"message":5}"#, r#"{"message":" "}"#, r#"{"message":"\ud800"}"#];
         for body in odd {
             assert_eq!(parse_as("application/json", body), None, "{body}");
         }

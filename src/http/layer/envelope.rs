@@ -41,7 +41,8 @@ pub(in crate::http) async fn wrap(State(state): State<AppState>, request: Reques
 /// The caller's request id, if it is 1 to 128 visible ASCII characters.
 fn own_id(headers: &HeaderMap) -> Option<HeaderValue> {
     let id = headers.get(X_REQUEST_ID)?;
-    let valid = (1..=LONGEST_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
+    let valid =
+        (1..=LONGEST_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
     valid.then(|| id.clone())
 }
 

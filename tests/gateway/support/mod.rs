@@ -5,6 +5,6 @@ pub mod gateway;
 pub mod model;
 pub mod model_server;
 pub mod process;
-pub mod raw;
 pub mod random;
+pub mod raw;
 pub mod time;
