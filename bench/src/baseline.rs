@@ -102,7 +102,7 @@ fn state(repositories: Repositories, provider: Arc<dyn Provider>) -> Result<AppS
     let clock = Arc::new(SteadyClock::new(Arc::new(SystemClock::new())));
     let metrics = Arc::new(Metrics::prometheus("zeroclaw").map_err(|error| error.to_string())?);
     let entropy = Arc::new(SystemEntropy);
-    let pairing = PairingService::new(pairing, tokens.clone(), entropy, Duration::from_secs(3600));
+    let pairing = PairingService::new(pairing, tokens.clone(), entropy, Duration::from_hours(1));
     let turns = TurnService::new(TurnParts {
         turns,
         limits: limits.clone(),

@@ -155,7 +155,7 @@ mod tests {
         assert!(key("a\"b").is_ok(), "a quote inside a bare key is a visible character");
     }
 
-    const TTL: Duration = Duration::from_secs(300);
+    const TTL: Duration = Duration::from_mins(5);
 
     fn answered(at: i64) -> KeyRecord {
         let answer = Answer { text: "a".into(), model: "m".into() };

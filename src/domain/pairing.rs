@@ -128,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    const FIRST: Duration = Duration::from_secs(300);
+    const FIRST: Duration = Duration::from_mins(5);
 
     fn minutes(n: i64) -> Millis {
         Millis(n * 60_000)

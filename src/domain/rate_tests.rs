@@ -15,7 +15,7 @@ fn the_limit_is_admitted_and_the_wait_is_the_real_one() {
     let mut table = table(2, 10);
     assert_eq!(
         table.hit(1, Millis(0)),
-        Decision::Admitted { at: Millis(0), left: 1, reset: Duration::from_secs(60) }
+        Decision::Admitted { at: Millis(0), left: 1, reset: Duration::from_mins(1) }
     );
     assert!(admitted(table.hit(1, Millis(10_000))));
     assert_eq!(table.hit(1, Millis(10_000)), Decision::Refused { wait: Duration::from_secs(50) });

@@ -71,7 +71,7 @@ mod tests {
 
     use super::*;
 
-    const TTL: Duration = Duration::from_secs(300);
+    const TTL: Duration = Duration::from_mins(5);
 
     #[test]
     fn a_new_key_is_hardly_ever_a_maybe() {

@@ -23,7 +23,7 @@ use moorgate::{
     },
 };
 
-const TTL: Duration = Duration::from_secs(300);
+const TTL: Duration = Duration::from_mins(5);
 const KEYS_PER_OWNER: usize = 10_000;
 
 pub(crate) struct MemoryStore {
