@@ -14,6 +14,7 @@ use sqlx::{
     migrate::{MigrateError, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+use tokio::time::{Instant, sleep};
 
 /// The schema, in steps.
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -118,35 +119,50 @@ pub(super) struct Database {
     pub(super) lock: Option<ServerLock>,
 }
 
+/// How long a server waits for the lock: a command may hold it for a moment, to bring the schema up to date.
+const WAIT_FOR_COMMAND: Duration = Duration::from_millis(500);
+/// The pause between two tries for the lock.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Opens the database for the one server.
 pub(super) async fn open_as_server(settings: &DatabaseSettings) -> Result<Database, OpenError> {
     create_folder(&settings.path)?;
-    let lock = try_lock(&settings.path)?.ok_or_else(|| OpenError::InUse(settings.path.clone()))?;
+    let give_up = Instant::now() + WAIT_FOR_COMMAND;
+    let lock = loop {
+        match try_lock(&settings.path)? {
+            Some(lock) => break lock,
+            None if Instant::now() > give_up => return Err(OpenError::InUse(settings.path.clone())),
+            None => sleep(PAUSE).await,
+        }
+    };
     create_private(&settings.path)?;
-    let writer = connect_writer(settings).await?;
-    let writer = migrate(writer, &settings.path).await?;
+    let writer = migrate(connect_writer(settings).await?, &settings.path).await?;
     let reads = connect_readers(settings).await?;
     Ok(Database { writer, reads, lock: Some(lock) })
 }
 
-/// Opens the database beside a server that may be running on it, for one command.
+/// Opens the database for one command, beside a server that may be running on it, or may just be starting. The lock is
+/// only taken if the schema must be brought up to date, and given back at once.
 pub(super) async fn open_beside(settings: &DatabaseSettings) -> Result<Database, OpenError> {
     create_folder(&settings.path)?;
-    let lock = try_lock(&settings.path)?;
     create_private(&settings.path)?;
+    let path = || settings.path.clone();
     let mut writer = connect_writer(settings).await?;
-    if lock.is_some() {
-        writer = migrate(writer, &settings.path).await?;
-    } else {
-        let (path, version) = (settings.path.clone(), newest_step(&mut writer).await.unwrap_or(0));
+    let give_up = Instant::now() + settings.busy_timeout;
+    loop {
+        let version = newest_step(&mut writer).await.unwrap_or(0);
         match version.cmp(&newest_known_step()) {
-            Ordering::Less => return Err(OpenError::ServerIsOlder(path)),
-            Ordering::Greater => return Err(OpenError::TooNew { path, version }),
-            Ordering::Equal => {}
+            Ordering::Equal => break,
+            Ordering::Greater => return Err(OpenError::TooNew { path: path(), version }),
+            Ordering::Less => match try_lock(&settings.path)? {
+                Some(_lock) => writer = migrate(writer, &settings.path).await?,
+                None if Instant::now() > give_up => return Err(OpenError::ServerIsOlder(path())),
+                None => sleep(PAUSE).await,
+            },
         }
     }
     let reads = connect_readers(settings).await?;
-    Ok(Database { writer, reads, lock })
+    Ok(Database { writer, reads, lock: None })
 }
 
 /// The folder of a new database is the owner's alone; one that exists is left as it is.

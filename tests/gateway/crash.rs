@@ -2,17 +2,12 @@
 
 mod fifty_kills;
 
-use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    path::Path,
-    process::{Child, Command, Stdio},
-};
-
 use tempfile::TempDir;
 
 use crate::support::{
     model_server::ModelServer,
     process::{Process, moorgate, run},
+    transaction::Transaction,
 };
 
 /// Asking again and again must not be refused.
@@ -154,29 +149,6 @@ async fn a_code_that_was_printed_before_the_crash_still_pairs_after_it() {
     process.kill();
     let process = start(&folder, &model);
     assert_eq!(process.client.post(&token, None, "hello").await.status, 200);
-}
-
-/// A `sqlite3` that is in the middle of a transaction until it is dropped.
-struct Transaction(Child);
-
-impl Transaction {
-    fn begin(database: &Path) -> Self {
-        let mut command = Command::new("sqlite3");
-        let mut child = command.arg(database).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let statements = b".timeout 10000\nBEGIN IMMEDIATE;\nSELECT 'begun';\n";
-        child.stdin.as_mut().unwrap().write_all(statements).unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "begun\n");
-        Self(child)
-    }
-}
-
-impl Drop for Transaction {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
 }
 
 /// Failure 2: a concurrent duplicate is told something of work that may come to nothing.

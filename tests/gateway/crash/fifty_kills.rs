@@ -39,7 +39,7 @@ async fn after_fifty_kills_under_load_every_promise_holds() {
     for run in 1..=KILLS {
         let process = start(folder.path(), &model, run, &load);
         let known = load.ledger().messages.clone();
-        check(&process, &model, &known, &mut random).await;
+        check((run, &process), &model, &known, &mut random).await;
         load.begin_run(run);
         let workers: Vec<_> = (0..WORKERS)
             .map(|worker| {
@@ -76,17 +76,21 @@ fn start_without_limit(folder: &Path, model: &ModelServer) -> Process {
 }
 
 /// What must hold right after a start, while cut work is being resumed.
-async fn check(process: &Process, model: &ModelServer, known: &[Message], random: &mut Random) {
+async fn check(
+    (run, process): (usize, &Process),
+    model: &ModelServer,
+    known: &[Message],
+    random: &mut Random,
+) {
     assert_eq!(sqlite3(&process.database, "PRAGMA integrity_check"), "ok");
     let answered = || known.iter().filter_map(|message| Some((message, message.answer.as_ref()?)));
     answered().for_each(|(message, answer)| assert_ran_for_its_answer_only(model, message, answer));
-    let last_run = answered().map(|(_, answer)| answer.seen_in).max().unwrap_or_default();
-    let (fresh, earlier): (Vec<_>, Vec<_>) = answered().partition(|(_, answer)| answer.seen_in == last_run);
+    let (fresh, earlier): (Vec<_>, Vec<_>) = answered().partition(|(_, answer)| answer.seen_in + 1 == run);
     let sample = (0..SAMPLE.min(earlier.len())).map(|_| earlier[random.below(earlier.len())]);
     let asked: Vec<_> = fresh.iter().copied().chain(sample).collect();
     // From addresses that nobody used, so that these requests are within every limit, and use up none.
     for (number, few) in (1_u8..).zip(asked.chunks(LIMIT)) {
-        let client = process.client.seen_from(&format!("127.1.{last_run}.{number}"));
+        let client = process.client.seen_from(&format!("127.1.{run}.{number}"));
         let post = |message: &Message| client.post_apart(&message.token, Some(&message.key), &message.text);
         let posted: Vec<_> = few.iter().map(|(message, _)| post(message)).collect();
         for (posted, (message, answer)) in posted.into_iter().zip(few) {

@@ -2,14 +2,17 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
     process::Stdio,
 };
 
 use tempfile::TempDir;
 
 use super::{LONGEST_WAIT, Running, moorgate};
-use crate::support::{client::Client, model_server::ModelServer, process::Process};
+use crate::support::{
+    client::Client,
+    model_server::ModelServer,
+    process::{Process, free_address},
+};
 
 const API_KEY: &str = "sk-never-to-be-seen";
 const SECRET: &str = "webhook-secret-never-to-be-seen";
@@ -73,12 +76,6 @@ async fn a_log_that_cannot_be_written_stops_nothing() {
     be_busy(&process, &model).await;
     process.signal("TERM");
     assert_eq!(process.wait().code(), Some(0));
-}
-
-/// An address that is free, and that no other test uses. It is for gateways that cannot say which one they chose.
-fn free_address(last: u8) -> SocketAddr {
-    let [.., high, low] = std::process::id().to_be_bytes();
-    TcpListener::bind((Ipv4Addr::new(127, high, low, last), 0)).unwrap().local_addr().unwrap()
 }
 
 #[tokio::test]

@@ -8,3 +8,4 @@ pub mod process;
 pub mod random;
 pub mod raw;
 pub mod time;
+pub mod transaction;

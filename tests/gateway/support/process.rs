@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{BufRead as _, BufReader, PipeReader, Read as _, Seek as _},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     sync::mpsc::{self, Receiver},
@@ -65,6 +65,10 @@ impl Running {
         assert!(sent.success());
     }
 
+    pub fn has_ended(&self) -> bool {
+        self.ended.try_recv() == Err(mpsc::TryRecvError::Disconnected)
+    }
+
     /// Waits until it has ended.
     pub fn wait(&mut self) -> ExitStatus {
         let ended = self.ended.recv_timeout(LONGEST_WAIT);
@@ -95,6 +99,13 @@ fn watch_end(mut alive: PipeReader) -> Receiver<()> {
         drop(sender);
     });
     ended
+}
+
+/// A free address that only this test uses, if no other gives this number. It is for programs that cannot say which one
+/// they chose.
+pub fn free_address(number: u8) -> SocketAddr {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    TcpListener::bind((Ipv4Addr::new(127, high, low, number), 0)).unwrap().local_addr().unwrap()
 }
 
 /// What a program left behind that ran to its end.
