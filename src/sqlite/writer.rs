@@ -404,7 +404,7 @@ impl Writer {
             tracing::warn!(%error, "could not look for edits by other processes");
         }
         if !self.shared.memory.writes_ok.load(Ordering::Relaxed) {
-            let probe = sweep::probe(&mut self.conn, self.shared.run_id).await;
+            let probe = sweep::probe(&mut self.conn).await;
             self.shared.memory.writes_ok.store(probe.is_ok(), Ordering::Relaxed);
         }
     }

@@ -56,7 +56,7 @@ async fn pair_and_webhook_have_windows_of_their_own() {
     assert_refused(&gateway.client.post("", None, "hello").await, 60);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn of_200_parallel_posts_exactly_the_limit_is_admitted() {
     let gateway = open_gateway("60").await;
     let client = gateway.client.clone();
@@ -68,7 +68,7 @@ async fn of_200_parallel_posts_exactly_the_limit_is_admitted() {
     assert_eq!((hits(&gateway), gateway.model.calls()), (60, 60));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn of_200_parallel_attempts_to_pair_exactly_the_limit_is_admitted() {
     let gateway = Gateway::start().await;
     let client = gateway.client.clone();

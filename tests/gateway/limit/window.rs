@@ -108,7 +108,7 @@ async fn zero_is_no_limit() {
     assert_eq!(hits(&gateway), 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn deleted_hits_are_forgotten_within_a_second() {
     let gateway = open_gateway("1").await;
     assert_eq!(post(&gateway).await.status, 200);

@@ -53,7 +53,7 @@ impl Drop for Holder {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_request_to_a_held_database_is_answered_503_and_nothing_is_half_done() {
     let gateway = Gateway::start_with(&[OPEN, SHORT, ("gateway.webhook_rate_limit_per_minute", "1")]).await;
     let holder = Holder::take(&gateway.database());
@@ -69,7 +69,7 @@ async fn a_request_to_a_held_database_is_answered_503_and_nothing_is_half_done()
     assert_eq!(gateway.client.get("/ready").await.text, r#"{"status":"ready"}"#);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_time_out_of_zero_waits_for_nobody_and_is_no_obstacle_otherwise() {
     let gateway = Gateway::start_with(&[OPEN, ("database.busy_timeout_ms", "0")]).await;
     let holder = Holder::take(&gateway.database());
@@ -79,7 +79,7 @@ async fn a_time_out_of_zero_waits_for_nobody_and_is_no_obstacle_otherwise() {
     assert_replayed(&post(&gateway, "order-1").await, "hello!", "test-model-1");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_gateway_is_ready_again_by_itself() {
     let gateway = Gateway::start_with(&[OPEN, SHORT]).await;
     let holder = Holder::take(&gateway.database());
@@ -89,7 +89,7 @@ async fn a_gateway_is_ready_again_by_itself() {
 }
 
 /// Failure 18: the code was consumed before the token was durable.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn an_attempt_to_pair_with_a_held_database_spends_neither_code_nor_attempt() {
     let gateway = Gateway::start_with(&[SHORT]).await;
     let holder = Holder::take(&gateway.database());
@@ -102,7 +102,7 @@ async fn an_attempt_to_pair_with_a_held_database_spends_neither_code_nor_attempt
 }
 
 /// Failure 5: what was only in memory vanished at a restart.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn no_request_is_answered_whose_hit_is_not_on_disk() {
     let settings = [("gateway.max_in_flight", "1"), ("gateway.request_timeout_secs", "1")];
     let gateway = Gateway::start_with(&[SHORT, TOKEN, settings[0], settings[1]]).await;
@@ -141,7 +141,7 @@ fn too_long_chunk() -> String {
 }
 
 /// Failure 35: the first write after a read failed at once, whatever the time-out was.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn with_a_longer_time_out_requests_wait_for_the_other_process() {
     let no_limits =
         ["gateway.pair_rate_limit_per_minute", "gateway.webhook_rate_limit_per_minute"].map(|key| (key, "0"));
@@ -160,7 +160,7 @@ async fn with_a_longer_time_out_requests_wait_for_the_other_process() {
     assert_answered(&posted.await.unwrap());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn work_whose_claim_cannot_be_written_is_not_done_in_secret() {
     let gateway = Gateway::start_with(&[OPEN, SHORT]).await;
     let holder = Holder::take(&gateway.database());
@@ -173,7 +173,7 @@ async fn work_whose_claim_cannot_be_written_is_not_done_in_secret() {
 }
 
 /// Failure 6: money was spent on an answer that was dropped.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn an_answer_that_cannot_be_written_is_kept_until_it_can() {
     let gateway = Gateway::start_with(&[OPEN, SHORT]).await;
     gateway.model.hold();

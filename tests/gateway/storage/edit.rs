@@ -3,7 +3,7 @@
 use super::{OPEN, assert_answered, assert_replayed, insert_key, insert_message, post};
 use crate::support::gateway::Gateway;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_key_inserted_by_hand_is_never_answered_anew() {
     let gateway = Gateway::start_with(&[OPEN]).await;
     let key = insert_key(100, "order-1", "answered");
@@ -27,7 +27,7 @@ async fn a_key_inserted_while_no_gateway_runs_is_replayed() {
     assert_eq!((other.status, gateway.model.calls()), (422, 0));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_key_deleted_by_hand_is_free_at_once() {
     let gateway = Gateway::start_with(&[OPEN]).await;
     assert_answered(&post(&gateway, "order-1").await);
@@ -37,7 +37,7 @@ async fn a_key_deleted_by_hand_is_free_at_once() {
     assert_replayed(&post(&gateway, "order-1").await, "hello!", "test-model-1");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn an_answer_corrected_by_hand_is_what_the_retry_gets() {
     let gateway = Gateway::start_with(&[OPEN]).await;
     assert_answered(&post(&gateway, "order-1").await);
@@ -45,7 +45,7 @@ async fn an_answer_corrected_by_hand_is_what_the_retry_gets() {
     assert_replayed(&post(&gateway, "order-1").await, "corrected", "test-model-1");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_message_inserted_by_hand_is_not_in_the_way_of_the_next() {
     let gateway = Gateway::start_with(&[OPEN]).await;
     assert_answered(&post(&gateway, "order-1").await);

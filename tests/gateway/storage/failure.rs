@@ -1,17 +1,17 @@
 //! The database does not take what it is given: one message, or any.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::{OPEN, assert_answered, assert_unavailable, busy::Holder, post};
-use crate::support::{gateway::Gateway, process::Process};
+use crate::support::{gateway::Gateway, process::Process, raw};
 
 const REFUSE: &str = "CREATE TRIGGER refuse BEFORE INSERT ON message WHEN NEW.text = 'message 25'
     BEGIN SELECT RAISE(ABORT, 'refused'); END";
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_message_that_the_database_refuses_fails_alone() {
     let gateway = Gateway::start_with(&[OPEN, ("database.busy_timeout_ms", "60000")]).await;
     gateway.sql(REFUSE);
@@ -36,7 +36,7 @@ async fn a_message_that_the_database_refuses_fails_alone() {
     assert_eq!(retried.text, r#"{"response":"message 25!","model":"test-model-1"}"#, "its key is free");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn an_attempt_to_pair_that_the_database_refuses_fails_alone() {
     let gateway = Gateway::start_with(&[("gateway.paired_tokens", "zc_one")]).await;
     gateway.sql(
@@ -56,7 +56,11 @@ async fn a_full_disk_is_answered_503_and_is_over_without_a_restart() {
     let mut command = Command::new("/bin/sh");
     let script = "trap '' XFSZ; exec \"$0\" serve --port 0 --print-json";
     command.args(["-c", script, env!("CARGO_BIN_EXE_moorgate")]).current_dir(folder.path());
-    command.env_clear().env("MOORGATE_GATEWAY__REQUIRE_PAIRING", "false").stdin(Stdio::null());
+    command.env_clear().envs([
+        ("MOORGATE_GATEWAY__REQUIRE_PAIRING", "false"),
+        ("MOORGATE_GATEWAY__WEBHOOK_RATE_LIMIT_PER_MINUTE", "0"),
+        ("MOORGATE_GATEWAY__REQUEST_TIMEOUT_SECS", "1"),
+    ]);
     let gateway = Process::spawn(command, folder.path());
     assert_eq!(gateway.client.post("", Some("one"), "hello").await.status, 200);
 
@@ -65,6 +69,8 @@ async fn a_full_disk_is_answered_503_and_is_over_without_a_restart() {
     for _ in 0..3 {
         assert_unavailable(&gateway.client.post("", Some("two"), "hello").await, 5);
     }
+    // This one writes nothing, so that it succeeds proves nothing.
+    assert_eq!(raw::post(gateway.address, "Content-Length: 5\r\n", "{").await.status, 408);
     let ready = gateway.client.get("/ready").await;
     assert_eq!((ready.status, ready.text.as_str()), (503, r#"{"status":"not ready","reasons":["storage"]}"#));
     assert_eq!(gateway.client.get("/health").await.json()["runtime"]["components"]["gateway"], "error");
@@ -82,7 +88,7 @@ fn limit_files(gateway: &Process, bytes: &str) {
 }
 
 /// A database that is refused a table is read again as soon as it has it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_missing_table_is_answered_503_and_is_over_when_it_is_back() {
     let gateway = Gateway::start_with(&[OPEN]).await;
     assert_answered(&post(&gateway, "one").await);

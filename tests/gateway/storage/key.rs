@@ -6,7 +6,7 @@ use super::{ANSWER, OPEN, assert_replayed, post};
 use crate::support::gateway::Gateway;
 
 /// Failure 2: a concurrent duplicate was told "already processed" while the first still ran.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn of_twenty_parallel_requests_with_one_key_one_is_at_work_and_the_others_are_told_so() {
     let gateway = Gateway::start_with(&[OPEN]).await;
     gateway.model.hold();
