@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{client::Reply, gateway::Gateway, raw::soon};
+use crate::support::{client::Reply, gateway::Gateway};
 
 const OPEN: (&str, &str) = ("gateway.require_pairing", "false");
 const ANSWER: &str = r#"{"response":"hello!","model":"test-model-1"}"#;
@@ -36,16 +36,6 @@ fn assert_unavailable(reply: &Reply, wait_secs: u64) {
     let body = format!(r#"{{"error":"Storage unavailable. Please retry later.","retry_after":{wait_secs}}}"#);
     assert_eq!((reply.status, reply.text.as_str()), (503, body.as_str()));
     assert_eq!(reply.retry_after(), wait_secs);
-}
-
-/// Looks again and again until it holds.
-async fn until(holds: impl Fn() -> bool) {
-    let looking = async {
-        while !holds() {
-            tokio::task::yield_now().await;
-        }
-    };
-    soon(looking).await;
 }
 
 /// The statement that puts a message of a run long gone on record, which `post` would have sent.

@@ -6,8 +6,11 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
-use super::{OPEN, assert_answered, assert_replayed, assert_unavailable, post, until};
-use crate::support::{gateway::Gateway, raw};
+use super::{OPEN, assert_answered, assert_replayed, assert_unavailable, post};
+use crate::support::{
+    gateway::Gateway,
+    raw::{self, until},
+};
 
 const SHORT: (&str, &str) = ("database.busy_timeout_ms", "20");
 const LONG: (&str, &str) = ("database.busy_timeout_ms", "60000");

@@ -21,6 +21,16 @@ pub async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(30), future).await.expect("it takes too long")
 }
 
+/// Looks again and again until it holds.
+pub async fn until(holds: impl Fn() -> bool) {
+    let looking = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(looking).await;
+}
+
 /// A connection.
 pub struct Raw {
     reader: BufReader<OwnedReadHalf>,
