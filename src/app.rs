@@ -104,8 +104,11 @@ impl App {
         let failed = |source| BindError::Listen { address: gateway.host.clone(), source };
         let address = listener.local_addr().map_err(failed)?;
 
+        let run_tag = random(&*parts.entropy)?;
+
         let store = open_store(config, &clock, &metrics).await?;
         store.import(paired_tokens(config), clock.now()).await?;
+        let unfinished = store.resume(clock.now()).await?;
         let pairing = PairingService::new(
             store.clone(),
             store.clone(),
@@ -125,8 +128,7 @@ impl App {
             metrics: Arc::clone(&metrics),
             max_in_flight: gateway.max_in_flight as usize,
         });
-        turns.resume(store.resume(clock.now()).await?);
-
+        turns.resume(unfinished);
         let stopping = CancellationToken::new();
         let state = AppState::new(StateParts {
             pairing,
@@ -138,7 +140,7 @@ impl App {
             metrics: Arc::clone(&metrics),
             settings: http_settings(config),
             stopping: stopping.clone(),
-            run_tag: random(&*parts.entropy)?,
+            run_tag,
         });
         let router = http::router(state);
         let server = server::serve(listener, router, connection_limits(config), metrics, stopping.clone());
@@ -170,7 +172,7 @@ impl App {
     }
 
     /// Stops: not ready, no new connections, what is in flight is finished as far as the grace time goes, all is written.
-    /// Accepted work that is not finished is resumed at the next start.
+    /// Work that is not finished is resumed at the next start if it has a key, and else marked interrupted.
     pub async fn shutdown(mut self) {
         self.stopping.cancel();
         let finish = async {
@@ -178,7 +180,9 @@ impl App {
             self.turns.drain().await;
         };
         if tokio::time::timeout(self.grace, finish).await.is_err() {
-            tracing::warn!("the grace time is over: what is still running is resumed at the next start");
+            tracing::warn!(
+                "the grace time is over: what is still running and has a key is resumed at the next start"
+            );
         }
         self.server.abort();
         self.turns.stop();

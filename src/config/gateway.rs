@@ -18,7 +18,7 @@ pub struct Gateway {
     pub require_pairing: bool,
     /// Tokens of an older gateway, to import once.
     pub paired_tokens: Vec<PairedToken>,
-    /// Whether `host` may be one that other machines can reach although no tunnel runs.
+    /// Whether `host` may be one that other machines can reach.
     pub allow_public_bind: bool,
     /// Requests to `/pair` per client within any 60 s; 0 is no limit.
     pub pair_rate_limit_per_minute: u32,

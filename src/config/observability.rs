@@ -70,9 +70,9 @@ impl Observability {
 
 fn read_namespace(r: &mut Reader<'_>) -> String {
     let key = "observability.namespace";
-    r.text_that(key, "lower-case letters, digits and underscores, no digit first", |text| {
-        !text.is_empty()
-            && !text.starts_with(|c: char| c.is_ascii_digit())
+    r.text_that(key, "a lower-case letter, then at most 63 such letters, digits and underscores", |text| {
+        text.len() <= 64
+            && text.starts_with(|c: char| c.is_ascii_lowercase())
             && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
     })
 }

@@ -5,7 +5,7 @@
 //!
 //! Two methods decide at once and in memory, and leave the writing to the step that follows, so that a request costs one
 //! commit: [`RateLimitRepository::hit`] returns a [`PendingHit`], and [`TurnRepository::claim`] a [`Lease`]. Neither can
-//! get lost: one that is dropped is written all the same.
+//! get lost: a hit that is dropped is written all the same, and the key of a lease that was never begun is given back.
 
 mod pairing;
 mod rate_limit;

@@ -68,7 +68,8 @@ pub enum Written {
     Contended,
 }
 
-/// The right and the duty to work on one message. Dropped unsettled, the work counts as failed.
+/// The right and the duty to work on one message. Dropped unsettled, the work counts as failed; if it was not begun, its key
+/// is given back and nothing is written.
 pub struct Lease {
     /// The turn it is for.
     pub turn: NewTurn,
@@ -81,7 +82,7 @@ pub struct Lease {
 
 /// Takes leases that were dropped unsettled.
 pub trait LeaseSink: Send + Sync {
-    /// Settles the lease in the background, as a failure.
+    /// Settles the lease in the background, as a failure; one that was not begun is only given back.
     fn abandon(&self, lease: Lease);
 }
 

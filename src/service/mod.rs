@@ -1,4 +1,4 @@
-//! Use cases that need more than one repository, provider or channel.
+//! Use cases that need more than one repository or provider.
 
 pub mod pairing;
 pub mod turn;

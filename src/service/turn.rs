@@ -98,8 +98,8 @@ impl TurnService {
     /// Answers one message.
     ///
     /// # Errors
-    /// [`StoreError`] if the claim or its end could not be written. The sender should try again: if there is an answer, it
-    /// is kept until it can be written, and is what the retry gets.
+    /// [`StoreError`] if the claim or its end could not be written. The sender should try again: an answer whose claim is on
+    /// record is kept until it can be written, and is what the retry gets; any other runs again.
     pub async fn run(self: &Arc<Self>, new: NewTurn) -> Result<TurnReply, StoreError> {
         let now = self.parts.clock.now();
         let claimed = if new.key.is_some() { IdempotencyOutcome::Claimed } else { IdempotencyOutcome::None };
@@ -136,8 +136,8 @@ impl TurnService {
         }
     }
 
-    /// Waits until no turn is at work. What is not finished when this is dropped stays on record as running, and is
-    /// resumed at the next start.
+    /// Waits until no turn is at work. What is not finished when this is dropped stays on record as running, for the next
+    /// start to take over.
     pub async fn drain(&self) {
         self.tasks.close();
         self.tasks.wait().await;

@@ -19,7 +19,7 @@ use crate::{
         rate::{RateClient, RateTable, Scope},
         time::Millis,
     },
-    repository::{StoreError, TurnEnd},
+    repository::{Lease, StoreError, TurnEnd},
 };
 
 pub(super) type Windows = RateTable<RateClient>;
@@ -58,6 +58,27 @@ pub(super) enum TurnReply {
 }
 
 impl TurnCommand {
+    /// The command that writes what a lease stands for: its claim if that is not on disk, and the end if there is one.
+    pub(super) fn of(
+        lease: &Lease,
+        end: Option<(TurnEnd, Millis)>,
+        hit: Option<Hit>,
+        reply: oneshot::Sender<Result<TurnReply, StoreError>>,
+    ) -> Self {
+        let turn = &lease.turn;
+        Self {
+            owner: turn.owner,
+            key_id: turn.key.as_ref().map(|(key, _)| (turn.owner, key.clone())),
+            body_hash: turn.key.as_ref().map(|(_, body)| *body),
+            text: Arc::clone(&turn.text),
+            claimed_at: lease.claimed_at,
+            id: lease.id,
+            end,
+            hit,
+            reply,
+        }
+    }
+
     /// Whether its key no longer runs in this process.
     pub(super) fn gives_key_back(&self, outcome: &Result<TurnReply, StoreError>) -> bool {
         match outcome {
@@ -338,7 +359,8 @@ async fn update_messages(conn: &mut SqliteConnection, turns: &[TurnCommand]) -> 
     Ok(())
 }
 
-/// Keys of turns whose claim is not on disk yet. An expired key gives way; a living one is contended.
+/// Keys of turns whose claim is not on disk yet. A key that has expired, or whose message was deleted by hand, gives way; a
+/// living one is contended.
 async fn insert_keys(
     conn: &mut SqliteConnection,
     context: &Context<'_>,
@@ -373,7 +395,8 @@ async fn insert_keys(
          ON CONFLICT (owner, key) DO UPDATE
          SET body_hash = excluded.body_hash, state = excluded.state, message_id = excluded.message_id,
              answered_at_ms = excluded.answered_at_ms, answered_no = excluded.answered_no
-         WHERE idempotency_key.answered_at_ms <= ?3",
+         WHERE idempotency_key.answered_at_ms <= ?3
+            OR NOT EXISTS (SELECT 1 FROM message WHERE message.id = idempotency_key.message_id)",
         json,
         blob,
         expired

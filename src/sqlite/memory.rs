@@ -54,8 +54,17 @@ pub(super) type KeyId = (Owner, IdempotencyKey);
 
 /// The idempotency keys, as far as memory knows them.
 pub(super) struct Keys {
-    running: HashMap<KeyId, (BodyHash, Millis)>,
+    running: HashMap<KeyId, Running>,
     filter: KeyFilter,
+}
+
+/// A key at work.
+#[derive(Debug, Clone, Copy)]
+struct Running {
+    body: BodyHash,
+    since: Millis,
+    /// Whether its claim is on its way to disk, or there already.
+    queued: bool,
 }
 
 /// What memory says about a key.
@@ -113,14 +122,14 @@ impl Memory {
     /// Takes a key if it is certainly free.
     pub(super) fn take_key(&self, id: &KeyId, body: BodyHash, now: Millis) -> KeyState {
         let mut keys = lock(&self.keys);
-        if let Some(&(body, since)) = keys.running.get(id) {
-            return KeyState::Running(body, since);
+        if let Some(running) = keys.running.get(id) {
+            return KeyState::Running(running.body, running.since);
         }
         if keys.filter.may_contain(id) {
             return KeyState::AskTheDatabase;
         }
         keys.filter.add(id, now);
-        keys.running.insert(id.clone(), (body, now));
+        keys.running.insert(id.clone(), Running { body, since: now, queued: false });
         KeyState::Taken
     }
 
@@ -128,12 +137,27 @@ impl Memory {
     pub(super) fn take_looked_up_key(&self, id: &KeyId, body: BodyHash, now: Millis) -> KeyState {
         let mut keys = lock(&self.keys);
         match keys.running.entry(id.clone()) {
-            Entry::Occupied(entry) => KeyState::Running(entry.get().0, entry.get().1),
+            Entry::Occupied(entry) => KeyState::Running(entry.get().body, entry.get().since),
             Entry::Vacant(entry) => {
-                entry.insert((body, now));
+                entry.insert(Running { body, since: now, queued: false });
                 keys.filter.add(id, now);
                 KeyState::Taken
             }
+        }
+    }
+
+    /// The claim of a key is on its way to disk.
+    pub(super) fn claim_is_queued(&self, id: &KeyId) {
+        if let Some(running) = lock(&self.keys).running.get_mut(id) {
+            running.queued = true;
+        }
+    }
+
+    /// Waits until the claim of a key at work is on its way to disk, which it is a moment after the key was taken.
+    pub(super) async fn wait_until_queued(&self, id: &KeyId) {
+        let waits = || lock(&self.keys).running.get(id).is_some_and(|running| !running.queued);
+        while waits() {
+            tokio::task::yield_now().await;
         }
     }
 

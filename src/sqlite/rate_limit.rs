@@ -45,10 +45,7 @@ impl RateLimitRepository for SqliteStore {
     async fn count(&self, hit: PendingHit) -> Result<(), StoreError> {
         let hit = take(hit);
         let (reply, written) = oneshot::channel();
-        if let Err(error) = self.shared.enqueue(Command::Hit(hit, Some(reply))) {
-            self.shared.memory.windows(hit.scope).undo(hit.client, hit.at, 1);
-            return Err(error);
-        }
+        self.shared.enqueue(Command::Hit(hit, Some(reply)))?;
         written.await.unwrap_or_else(|_| Err(closed()))
     }
 
@@ -71,10 +68,7 @@ impl Step for Nothing {
 
 impl HitSink for Shared {
     fn count_later(&self, hit: PendingHit) {
-        let hit = take(hit);
-        if self.enqueue(Command::Hit(hit, None)).is_err() {
-            self.memory.windows(hit.scope).undo(hit.client, hit.at, 1);
-        }
+        self.enqueue(Command::Hit(take(hit), None)).ok();
     }
 }
 

@@ -27,13 +27,13 @@ const SWEEP_HITS: i64 = 5000;
 /// Where the sweep through the keys stands: the last one it looked at.
 pub(super) type Cursor = (String, String);
 
-/// Begins a run. Times that lie ahead, because the clock was set back while no server ran, go back with it: nothing lasts
-/// longer for it than it would have, but for hits, which count from now.
+/// Begins a run. If the clock was set back since the last one, what is on record goes back with it, so that nothing lasts
+/// longer for it than it would have; but for hits, which count from now.
 pub(super) async fn begin_run(conn: &mut SqliteConnection, now: Millis) -> Result<i64, sqlx::Error> {
     use sqlx::Connection as _;
     let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
     let set_back = newest_moment(&mut tx).await?.since(now);
-    set_attempts_back(&mut tx, set_back, now).await?;
+    set_back_by(&mut tx, set_back, now).await?;
     let (pid, version) = (i64::from(std::process::id()), env!("CARGO_PKG_VERSION"));
     let run = sqlx::query!(
         r#"INSERT INTO server_run (started_at_ms, pid, version) VALUES (?1, ?2, ?3) RETURNING id AS "id!: i64""#,
@@ -63,19 +63,16 @@ pub(super) async fn newest_moment(conn: &mut SqliteConnection) -> Result<Millis,
                                 ORDER BY id DESC LIMIT 1), 0),
                       coalesce((SELECT max(at_ms) FROM rate_hit), 0),
                       coalesce((SELECT max(failed_at_ms) FROM pairing_failure), 0),
-                      coalesce((SELECT max(locked_at_ms) FROM pairing_lockout), 0)) AS "at!: i64""#
+                      coalesce((SELECT max(locked_at_ms) FROM pairing_lockout), 0),
+                      coalesce((SELECT finished_at_ms FROM message ORDER BY id DESC LIMIT 1), 0)) AS "at!: i64""#
     )
     .fetch_one(conn)
     .await?;
     Ok(Millis(newest.at))
 }
 
-/// Failures and lockouts keep the age they had, and so do codes that would be issued later than now.
-async fn set_attempts_back(
-    conn: &mut SqliteConnection,
-    by: Duration,
-    now: Millis,
-) -> Result<(), sqlx::Error> {
+/// Failures, lockouts and answered keys keep the age they had, and so do codes that would be issued later than now.
+async fn set_back_by(conn: &mut SqliteConnection, by: Duration, now: Millis) -> Result<(), sqlx::Error> {
     if by.is_zero() {
         return Ok(());
     }
@@ -85,6 +82,12 @@ async fn set_attempts_back(
         .await?;
     sqlx::query!(
         "UPDATE pairing_lockout SET locked_at_ms = locked_at_ms - ?1, locked_until_ms = locked_until_ms - ?1",
+        by_ms
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "UPDATE idempotency_key SET answered_at_ms = answered_at_ms - ?1 WHERE state = 'answered'",
         by_ms
     )
     .execute(&mut *conn)

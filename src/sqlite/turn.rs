@@ -50,11 +50,16 @@ impl TurnRepository for SqliteStore {
             Verdict::Running(since) => ClaimOutcome::Running(since),
             Verdict::Replay(answer) => ClaimOutcome::Answered(answer),
         };
-        match (new.hit.take(), &outcome) {
-            (Some(hit), _) => self.count(hit).await?,
-            // Its claim may still be on its way to disk, and nobody hears of it before it is there.
-            (None, ClaimOutcome::Running(_)) => self.flush().await?,
-            (None, _) => {}
+        // The first one's claim may be on its way to disk only. Nobody hears of it before it is there: what is queued
+        // behind it is written after it.
+        let unwritten = matches!(outcome, ClaimOutcome::Running(_) | ClaimOutcome::OtherBody);
+        if unwritten {
+            self.shared.memory.wait_until_queued(&id).await;
+        }
+        match new.hit.take() {
+            Some(hit) => self.count(hit).await?,
+            None if unwritten => self.flush().await?,
+            None => {}
         }
         Ok(outcome)
     }
@@ -85,6 +90,7 @@ impl SqliteStore {
     fn lease_of(&self, orphan: Orphan) -> Option<ResumableTurn> {
         let id: KeyId = (orphan.owner.parse().ok()?, orphan.key);
         self.shared.memory.take_looked_up_key(&id, orphan.body, orphan.received_at);
+        self.shared.memory.claim_is_queued(&id);
         let turn = NewTurn {
             owner: id.0,
             key: Some((id.1, orphan.body)),
@@ -159,25 +165,13 @@ impl Shared {
         now: Millis,
     ) -> Result<Written, StoreError> {
         let (reply, written) = oneshot::channel();
-        let key_id = lease.turn.key.as_ref().map(|(key, _)| (lease.turn.owner, key.clone()));
         let hit = lease.turn.hit.take().map(take);
-        let command = TurnCommand {
-            owner: lease.turn.owner,
-            key_id,
-            body_hash: lease.turn.key.as_ref().map(|(_, body)| *body),
-            text: Arc::clone(&lease.turn.text),
-            claimed_at: lease.claimed_at,
-            id: lease.id,
-            end: end.map(|end| (end, now)),
-            hit,
-            reply,
-        };
-        let whole = command.id.is_none() && command.end.is_some();
-        if let Err(error) = self.enqueue(Command::Turn(command)) {
-            if let Some(hit) = hit {
-                self.memory.windows(hit.scope).undo(hit.client, hit.at, 1);
-            }
-            return Err(error);
+        let command = TurnCommand::of(lease, end.map(|end| (end, now)), hit, reply);
+        let claims = command.id.is_none();
+        let whole = claims && command.end.is_some();
+        self.enqueue(Command::Turn(command))?;
+        if let (true, Some((key, _))) = (claims, &lease.turn.key) {
+            self.memory.claim_is_queued(&(lease.turn.owner, key.clone()));
         }
         if whole {
             // The caller may stop waiting now: from here on the writer answers for the key.
@@ -199,21 +193,11 @@ impl Shared {
 impl LeaseSink for Shared {
     fn abandon(&self, lease: Lease) {
         let now = self.clock.now();
-        let key_id: Option<KeyId> = lease.turn.key.as_ref().map(|(key, _)| (lease.turn.owner, key.clone()));
+        let (reply, _) = oneshot::channel();
+        let command = TurnCommand::of(&lease, Some((TurnEnd::Failed("abandoned"), now)), None, reply);
         if lease.id.is_none() {
-            return self.memory.give_back_keys(key_id.iter(), now);
+            return self.memory.give_back_keys(command.key_id.iter(), now);
         }
-        let command = TurnCommand {
-            owner: lease.turn.owner,
-            key_id,
-            body_hash: lease.turn.key.as_ref().map(|(_, body)| *body),
-            text: Arc::clone(&lease.turn.text),
-            claimed_at: lease.claimed_at,
-            id: lease.id,
-            end: Some((TurnEnd::Failed("abandoned"), now)),
-            hit: None,
-            reply: oneshot::channel().0,
-        };
         // If the queue is full or closed, the row stays as it is, and the next start takes it over.
         self.enqueue(Command::Turn(command)).ok();
     }

@@ -13,7 +13,10 @@ use std::sync::{Arc, atomic::Ordering};
 use async_trait::async_trait;
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{
+        mpsc::{self, error::TrySendError},
+        oneshot,
+    },
     time::MissedTickBehavior,
 };
 
@@ -46,6 +49,17 @@ pub(super) enum Command {
     Look(oneshot::Sender<()>),
     /// Write all that waits, then end.
     Close,
+}
+
+impl Command {
+    fn hit(&self) -> Option<Hit> {
+        match self {
+            Self::Hit(hit, _) => Some(*hit),
+            Self::Turn(turn) => turn.hit,
+            Self::Step(hit, _) => *hit,
+            Self::Look(_) | Self::Close => None,
+        }
+    }
 }
 
 /// A rare step: some statements of one transaction. It is run again if the transaction was rolled back.
@@ -91,17 +105,20 @@ impl<S: Step> Call for StepCall<S> {
 }
 
 impl Shared {
-    /// Puts a command into the queue.
+    /// Puts a command into the queue. If it has no room, the command's hit is not counted either.
     pub(super) fn enqueue(&self, command: Command) -> Result<(), StoreError> {
-        self.queue.try_send(command).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                self.metrics.writer.failed(WriterErrorKind::Busy);
-                StoreError::Busy
-            }
-            mpsc::error::TrySendError::Closed(_) => closed(),
-        })?;
         self.metrics.writer.queue().raise(1);
-        Ok(())
+        let Err(refused) = self.queue.try_send(command) else { return Ok(()) };
+        self.metrics.writer.queue().lower(1);
+        let (command, error) = match refused {
+            TrySendError::Full(command) => (command, StoreError::Busy),
+            TrySendError::Closed(command) => (command, closed()),
+        };
+        self.metrics.writer.failed(kind_of(&error));
+        if let Some(hit) = command.hit() {
+            self.memory.windows(hit.scope).undo(hit.client, hit.at, 1);
+        }
+        Err(error)
     }
 
     /// Runs a rare step in the writer's next transaction, with the hit that led to it.
@@ -132,7 +149,7 @@ struct Batch {
 impl Batch {
     /// Adds a command; `false` if it is the one to end.
     fn add(&mut self, command: Command) -> bool {
-        self.commands += 1;
+        self.commands += usize::from(!matches!(command, Command::Look(_) | Command::Close));
         match command {
             Command::Hit(hit, reply) => {
                 self.hits.push(hit);
@@ -257,8 +274,10 @@ impl Writer {
             self.state.forget_numbers();
             result = self.write(&mut batch, Manner::Singly).await;
         }
-        let took = self.shared.clock.monotonic().saturating_sub(started);
-        self.shared.metrics.writer.committed(batch.commands, took);
+        if result.is_ok() {
+            let took = self.shared.clock.monotonic().saturating_sub(started);
+            self.shared.metrics.writer.committed(batch.commands, took);
+        }
         if result.is_err() || batch.writes() {
             self.shared.memory.writes_ok.store(result.is_ok(), Ordering::Relaxed);
         }
@@ -414,8 +433,10 @@ impl Writer {
         if version != self.data_version {
             self.state.forget_numbers();
             self.shared.memory.load(&mut self.conn, self.shared.clock.now(), false).await?;
+            if self.data_version != UNSEEN {
+                tracing::debug!("another process wrote to the database: memory was loaded again");
+            }
             self.data_version = version;
-            tracing::debug!("another process wrote to the database: memory is loaded again");
         }
         Ok(())
     }

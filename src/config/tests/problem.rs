@@ -131,7 +131,7 @@ namespace = "1st"
     let problems = r#"
 config.toml:2: database.synchronous must be "full" or "normal", not "off"
 config.toml:4: observability.log_level must be "error", "warn", "info", "debug" or "trace", not "INFO"
-config.toml:5: observability.namespace must be lower-case letters, digits and underscores, no digit first, not "1st""#;
+config.toml:5: observability.namespace must be a lower-case letter, then at most 63 such letters, digits and underscores, not "1st""#;
     refuses(file, &[], problems.trim_start());
 }
 

@@ -62,7 +62,7 @@ pub struct AgentMetrics {
 
 impl AgentMetrics {
     pub(super) fn new(meter: &Meter) -> Self {
-        let help = "Requests sent to a language model, retries and fallbacks included";
+        let help = "Requests sent to a language model";
         let requests = counter(meter, "llm_requests_total", help);
         let errors = counter(meter, "errors_total", "Total errors by component");
         Self {

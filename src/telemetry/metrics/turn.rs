@@ -10,7 +10,7 @@ labels! {
     TurnOutcome {
         /// It has its answer.
         Answered => "answered",
-        /// Every provider failed.
+        /// The provider failed.
         Failed => "failed",
         /// A crash cut it, and its sender will send again.
         Interrupted => "interrupted",

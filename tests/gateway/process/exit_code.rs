@@ -101,7 +101,7 @@ fn a_database_that_is_none_exits_74() {
     let letter = "Dear Sir or Madam, ".repeat(100);
     fs::write(folder.path().join("letter"), &letter).unwrap();
     for (path, start) in [
-        ("folder", "moorgate: cannot open folder: Is a directory"),
+        ("folder", "moorgate: cannot open folder: is a directory"),
         (
             "letter",
             "moorgate: cannot open letter: error returned from database: (code: 26) file is not a database",

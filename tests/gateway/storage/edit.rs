@@ -13,6 +13,7 @@ async fn a_key_inserted_by_hand_is_never_answered_anew() {
     assert_eq!((first.status, first.text.as_str()), (409, body), "the key is found to be on record");
     assert_replayed(&post(&gateway, "order-1").await, "by hand", "pen");
     assert_eq!(gateway.sql("SELECT count(*) FROM message"), "1");
+    assert_eq!(gateway.model.calls(), 1, "it was asked before the key was found, and its answer went nowhere");
 }
 
 #[tokio::test]
@@ -52,4 +53,14 @@ async fn a_message_inserted_by_hand_is_not_in_the_way_of_the_next() {
     gateway.sql(&insert_message(2, None, "interrupted", 1));
     assert_answered(&post(&gateway, "order-2").await);
     assert_eq!(gateway.sql("SELECT id, state FROM message"), "1|answered\n2|interrupted\n3|answered");
+}
+
+#[tokio::test]
+async fn a_key_whose_message_was_deleted_by_hand_is_free() {
+    let gateway = Gateway::start_with(&[OPEN]).await;
+    assert_answered(&post(&gateway, "order-1").await);
+    gateway.sql("DELETE FROM message");
+    assert_answered(&post(&gateway, "order-1").await);
+    assert_replayed(&post(&gateway, "order-1").await, "hello!", "test-model-1");
+    assert_eq!(gateway.model.calls(), 2);
 }
