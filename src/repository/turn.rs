@@ -30,7 +30,7 @@ pub trait TurnRepository: Send + Sync {
 
     /// Takes over what an earlier run left unfinished: messages with a key are leased to this run and returned; those
     /// without one are marked interrupted.
-    async fn resume(&self, now: Millis) -> Result<Vec<ResumableTurn>, StoreError>;
+    async fn resume(&self, now: Millis) -> Result<Vec<Lease>, StoreError>;
 }
 
 /// A message that wants to be worked on.
@@ -126,13 +126,4 @@ pub enum TurnEnd {
     Answered(Answer),
     /// Without; why, in one word.
     Failed(&'static str),
-}
-
-/// A turn that an earlier run began.
-#[derive(Debug)]
-pub struct ResumableTurn {
-    /// The lease of this run.
-    pub lease: Lease,
-    /// How often work on it was begun, this time included.
-    pub attempts: u32,
 }

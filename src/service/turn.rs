@@ -19,13 +19,14 @@ use crate::{
     domain::{idempotency::running_retry_after, message::Answer},
     provider::{Kind, Provider, ProviderError},
     repository::{
-        ClaimOutcome, Lease, NewTurn, RateLimitRepository, ResumableTurn, StoreError, TurnEnd,
-        TurnRepository, Written,
+        ClaimOutcome, Lease, NewTurn, RateLimitRepository, StoreError, TurnEnd, TurnRepository, Written,
     },
     system::SteadyClock,
     telemetry::{
         Metrics,
-        metrics::{Component, IdempotencyOutcome, LevelGuard, ProviderLabel, TurnOutcome as Outcome},
+        metrics::{
+            Component, IdempotencyOutcome, LevelGuard, ModelMetrics, ProviderLabel, TurnOutcome as Outcome,
+        },
     },
 };
 
@@ -68,7 +69,7 @@ pub struct TurnParts {
 /// Runs turns.
 pub struct TurnService {
     parts: TurnParts,
-    provider_label: ProviderLabel,
+    model: ModelMetrics,
     in_flight: Arc<Semaphore>,
     tasks: TaskTracker,
     stopping: CancellationToken,
@@ -83,12 +84,11 @@ impl TurnService {
     /// A service with no turn at work.
     #[must_use]
     pub fn new(parts: TurnParts) -> Arc<Self> {
-        let provider_label = label_of(parts.provider.kind());
-        parts.metrics.agent.announce(provider_label, parts.provider.model());
+        let model = parts.metrics.agent.model(label_of(parts.provider.kind()), parts.provider.model());
         let in_flight = Arc::new(Semaphore::new(parts.max_in_flight));
         Arc::new(Self {
             parts,
-            provider_label,
+            model,
             in_flight,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
@@ -122,16 +122,16 @@ impl TurnService {
     }
 
     /// Goes on with what an earlier run began, each turn as soon as there is room for it.
-    pub fn resume(self: &Arc<Self>, turns: Vec<ResumableTurn>) {
-        for turn in turns {
+    pub fn resume(self: &Arc<Self>, leases: Vec<Lease>) {
+        for lease in leases {
             let service = Arc::clone(self);
             self.parts.metrics.turns.outcome(Outcome::Resumed);
             self.tasks.spawn(async move {
                 let Ok(permit) = Arc::clone(&service.in_flight).acquire_owned().await else { return };
-                let mut begun = service.begin_work(&turn.lease);
+                let mut begun = service.begin_work(&lease);
                 let result = (&mut begun.work).await;
                 drop(permit);
-                service.finish(turn.lease, begun, result).await.ok();
+                service.finish(lease, begun, result).await.ok();
             });
         }
     }
@@ -175,9 +175,8 @@ impl TurnService {
 
     fn begin_work(&self, lease: &Lease) -> Begun {
         let metrics = &self.parts.metrics;
-        let model = self.parts.provider.model();
-        metrics.agent.started(self.provider_label, model);
-        metrics.agent.requested(self.provider_label, model);
+        self.model.started();
+        self.model.requested();
         let (provider, text) = (Arc::clone(&self.parts.provider), Arc::clone(&lease.turn.text));
         Begun {
             work: Box::pin(async move { provider.answer(&text).await }),
@@ -260,7 +259,7 @@ impl TurnService {
     fn end_of(&self, begun: &Begun, result: Result<Answer, ProviderError>) -> TurnEnd {
         let metrics = &self.parts.metrics;
         let took = self.parts.clock.monotonic().saturating_sub(begun.since);
-        metrics.agent.finished(self.provider_label, self.parts.provider.model(), took);
+        self.model.finished(took);
         metrics.agent.latency(took);
         match result {
             Ok(answer) => {

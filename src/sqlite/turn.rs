@@ -22,8 +22,8 @@ use crate::{
         time::Millis,
     },
     repository::{
-        ClaimOutcome, Lease, LeaseSink, NewTurn, RateLimitRepository as _, ResumableTurn, StoreError,
-        TurnEnd, TurnRepository, Written,
+        ClaimOutcome, Lease, LeaseSink, NewTurn, RateLimitRepository as _, StoreError, TurnEnd,
+        TurnRepository, Written,
     },
     telemetry::metrics::TurnOutcome,
 };
@@ -74,7 +74,7 @@ impl TurnRepository for SqliteStore {
         Ok(written)
     }
 
-    async fn resume(&self, now: Millis) -> Result<Vec<ResumableTurn>, StoreError> {
+    async fn resume(&self, now: Millis) -> Result<Vec<Lease>, StoreError> {
         let step = TakeOver { run_id: self.shared.run_id, now };
         let (interrupted, orphans) = self.shared.step(None, step).await?;
         (0..interrupted).for_each(|_| self.shared.metrics.turns.outcome(TurnOutcome::Interrupted));
@@ -87,7 +87,7 @@ impl SqliteStore {
         ClaimOutcome::Claimed(Lease::new(turn, now, Some(Arc::clone(&self.shared) as Arc<dyn LeaseSink>)))
     }
 
-    fn lease_of(&self, orphan: Orphan) -> Option<ResumableTurn> {
+    fn lease_of(&self, orphan: Orphan) -> Option<Lease> {
         let id: KeyId = (orphan.owner.parse().ok()?, orphan.key);
         self.shared.memory.take_looked_up_key(&id, orphan.body, orphan.received_at);
         self.shared.memory.claim_is_queued(&id);
@@ -100,7 +100,7 @@ impl SqliteStore {
         let mut lease =
             Lease::new(turn, orphan.received_at, Some(Arc::clone(&self.shared) as Arc<dyn LeaseSink>));
         lease.id = Some(orphan.message);
-        Some(ResumableTurn { lease, attempts: orphan.attempts })
+        Some(lease)
     }
 }
 
@@ -212,7 +212,6 @@ struct Orphan {
     key: IdempotencyKey,
     body: BodyHash,
     text: String,
-    attempts: u32,
 }
 
 struct TakeOver {
@@ -264,7 +263,7 @@ async fn take_over(
         r#"UPDATE message SET state = 'running', run_id = ?1, attempts = attempts + 1
            WHERE state IN ('accepted', 'running') AND run_id <> ?1
            RETURNING id AS "id!: i64", received_at_ms AS "received_at_ms!: i64", sender AS "sender!: String",
-                     idempotency_key AS "key!: String", text AS "text!: String", attempts AS "attempts!: i64",
+                     idempotency_key AS "key!: String", text AS "text!: String",
                      (SELECT k.body_hash FROM idempotency_key AS k
                       WHERE k.owner = sender AND k.key = idempotency_key) AS "body_hash!: Vec<u8>""#,
         run_id
@@ -279,7 +278,6 @@ async fn take_over(
             key: IdempotencyKey::stored(&row.key).ok()?,
             body: BodyHash(row.body_hash.try_into().ok()?),
             text: row.text,
-            attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
         })
     });
     Ok((interrupted.rows_affected(), orphans.collect()))

@@ -38,7 +38,7 @@ use thiserror::Error;
 use exposition::Exposition;
 
 pub use admission::{AdmissionMetrics, IdempotencyOutcome, PairingOutcome, RateOutcome, RateScope};
-pub use agent::{AgentMetrics, Component, ProviderLabel};
+pub use agent::{AgentMetrics, Component, ModelMetrics, ProviderLabel};
 pub use connection::ConnectionMetrics;
 pub use http::{HttpMethod, HttpMetrics, HttpRoute, HttpStatus};
 pub use instrument::{Level, LevelGuard};

@@ -18,8 +18,8 @@ use moorgate::{
     },
     repository::{
         Budget, ClaimOutcome, HitOutcome, Lease, NewCode, NewToken, NewTurn, PairingRepository, PendingHit,
-        RateLimitRepository, RedeemOutcome, Redemption, ResumableTurn, StoreError, TokenRepository, TurnEnd,
-        TurnRepository, Written,
+        RateLimitRepository, RedeemOutcome, Redemption, StoreError, TokenRepository, TurnEnd, TurnRepository,
+        Written,
     },
 };
 
@@ -105,7 +105,7 @@ impl TurnRepository for MemoryStore {
         Ok(Written::Done)
     }
 
-    async fn resume(&self, _now: Millis) -> Result<Vec<ResumableTurn>, StoreError> {
+    async fn resume(&self, _now: Millis) -> Result<Vec<Lease>, StoreError> {
         Ok(Vec::new())
     }
 }

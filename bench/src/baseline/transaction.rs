@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 use async_trait::async_trait;
 use moorgate::{
     domain::{id::MessageId, time::Millis},
-    repository::{ClaimOutcome, Lease, NewTurn, ResumableTurn, StoreError, TurnEnd, TurnRepository, Written},
+    repository::{ClaimOutcome, Lease, NewTurn, StoreError, TurnEnd, TurnRepository, Written},
 };
 use sqlx::{
     SqlitePool,
@@ -98,7 +98,7 @@ impl TurnRepository for TransactionStore {
         self.keys.settle(lease, end, now).await
     }
 
-    async fn resume(&self, _now: Millis) -> Result<Vec<ResumableTurn>, StoreError> {
+    async fn resume(&self, _now: Millis) -> Result<Vec<Lease>, StoreError> {
         Ok(Vec::new())
     }
 }

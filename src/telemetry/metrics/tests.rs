@@ -78,10 +78,10 @@ fn use_everything(metrics: &Metrics) {
     each(|kind| metrics.writer.failed(kind));
     each(|component| metrics.agent.error(component));
     each(|provider| {
-        metrics.agent.announce(provider, "m");
-        metrics.agent.requested(provider, "m");
-        metrics.agent.started(provider, "m");
-        metrics.agent.finished(provider, "m", second);
+        let model = metrics.agent.model(provider, "m");
+        model.requested();
+        model.started();
+        model.finished(second);
     });
     metrics.agent.latency(second);
     metrics.writer.committed(3, second);
@@ -266,12 +266,12 @@ fn each_method_moves_its_own_series() {
 }
 
 #[test]
-fn an_announced_model_is_shown_at_zero_and_any_name_is_quoted() {
+fn a_configured_model_is_shown_at_zero_and_any_name_is_quoted() {
     let metrics = Metrics::prometheus("zeroclaw").unwrap();
-    metrics.agent.announce(ProviderLabel::OpenAi, r#"a"b\c"#);
+    let model = metrics.agent.model(ProviderLabel::OpenAi, r#"a"b\c"#);
     let series = r#"zeroclaw_agent_starts_total{model="a\"b\\c",provider="openai"}"#;
     assert_eq!(value(&metrics, series), Some(0.0));
-    metrics.agent.started(ProviderLabel::OpenAi, r#"a"b\c"#);
+    model.started();
     assert_eq!(value(&metrics, series), Some(1.0));
 }
 

@@ -13,7 +13,11 @@ async fn a_key_inserted_by_hand_is_never_answered_anew() {
     assert_eq!((first.status, first.text.as_str()), (409, body), "the key is found to be on record");
     assert_replayed(&post(&gateway, "order-1").await, "by hand", "pen");
     assert_eq!(gateway.sql("SELECT count(*) FROM message"), "1");
-    assert_eq!(gateway.model.calls(), 1, "it was asked before the key was found, and its answer went nowhere");
+    assert_eq!(
+        gateway.model.calls(),
+        1,
+        "it was asked before the key was found, and its answer went nowhere"
+    );
 }
 
 #[tokio::test]
