@@ -3,7 +3,7 @@
 
 -- One row for each start of the server. A message that is `running` under another run than the newest was cut.
 CREATE TABLE server_run (
-    id            INTEGER PRIMARY KEY,
+    id            INTEGER PRIMARY KEY AUTOINCREMENT, -- never used twice, since messages name it
     started_at_ms INTEGER NOT NULL,
     stopped_at_ms INTEGER,          -- NULL: it is running, or it was killed
     pid           INTEGER NOT NULL, -- process id, for the operator

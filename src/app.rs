@@ -123,6 +123,7 @@ impl App {
         let turns = TurnService::new(TurnParts {
             turns: store.clone(),
             limits: store.clone(),
+            status: store.clone(),
             provider,
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),

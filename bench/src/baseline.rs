@@ -106,6 +106,7 @@ fn state(repositories: Repositories, provider: Arc<dyn Provider>) -> Result<AppS
     let turns = TurnService::new(TurnParts {
         turns,
         limits: limits.clone(),
+        status: Arc::new(AlwaysFine),
         provider,
         clock: clock.clone(),
         metrics: metrics.clone(),

@@ -14,8 +14,8 @@ pub trait TokenRepository: Send + Sync {
     /// Whether any token is live. Reads memory only.
     fn any_live(&self, now: Millis) -> bool;
 
-    /// Waits until memory knows what other processes have done; returns at once if it learnt that a moment ago. For a
-    /// token that is not known: it may have been made by a command just now.
+    /// Waits, for a moment at most, until memory knows what other processes have done. For a token that is not known: a
+    /// command may have made it just now.
     async fn catch_up(&self);
 
     /// Puts a token on record.

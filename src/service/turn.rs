@@ -19,7 +19,8 @@ use crate::{
     domain::{idempotency::running_retry_after, message::Answer},
     provider::{Kind, Provider, ProviderError},
     repository::{
-        ClaimOutcome, Lease, NewTurn, RateLimitRepository, StoreError, TurnEnd, TurnRepository, Written,
+        ClaimOutcome, Lease, NewTurn, RateLimitRepository, StoreError, StoreStatusRepository, TurnEnd,
+        TurnRepository, Written,
     },
     system::SteadyClock,
     telemetry::{
@@ -56,6 +57,8 @@ pub struct TurnParts {
     pub turns: Arc<dyn TurnRepository>,
     /// Rate limits.
     pub limits: Arc<dyn RateLimitRepository>,
+    /// How the store is doing.
+    pub status: Arc<dyn StoreStatusRepository>,
     /// The model.
     pub provider: Arc<dyn Provider>,
     /// The time.
@@ -150,7 +153,9 @@ impl TurnService {
 
     async fn refuse(&self, mut lease: Lease) -> Result<TurnReply, StoreError> {
         self.parts.metrics.turns.outcome(Outcome::Refused);
-        if let Some(hit) = lease.turn.hit.take() {
+        let hit = lease.turn.hit.take();
+        drop(lease); // the key is given back before anything is waited for
+        if let Some(hit) = hit {
             self.parts.limits.count(hit).await?;
         }
         Ok(TurnReply::Overloaded)
@@ -163,10 +168,12 @@ impl TurnService {
         permit: OwnedSemaphorePermit,
     ) -> Result<TurnReply, StoreError> {
         let mut begun = self.begin_work(&lease);
-        let at_once = begun.work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        if let Poll::Ready(result) = at_once {
-            let end = self.end_of(&begun, result);
-            return self.settle(&mut lease, &end).await;
+        if self.parts.status.status().writes {
+            let at_once = begun.work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            if let Poll::Ready(result) = at_once {
+                let end = self.end_of(&begun, result);
+                return self.settle(&mut lease, &end).await;
+            }
         }
         let service = Arc::clone(self);
         let task = self.tasks.spawn(async move { service.begin_and_finish(lease, begun, permit).await });
@@ -185,20 +192,21 @@ impl TurnService {
         }
     }
 
-    /// Writes the claim while the model works. If it cannot be written, the work is dropped: nobody would get its answer.
+    /// Writes the claim while the model works. If it cannot be written, the work is dropped: nobody would get its answer. A
+    /// store that took no writes lately is asked first, so that no answer is paid for that cannot be kept.
     async fn begin_and_finish(
         self: &Arc<Self>,
         mut lease: Lease,
         mut begun: Begun,
         permit: OwnedSemaphorePermit,
     ) -> Result<TurnReply, StoreError> {
-        let mut early = None;
+        let (may_work, mut early) = (self.parts.status.status().writes, None);
         let written = {
             let mut writing = pin!(self.parts.turns.begin(&mut lease, self.parts.clock.now()));
             loop {
                 tokio::select! {
                     written = &mut writing => break written?,
-                    result = &mut begun.work, if early.is_none() => early = Some(result),
+                    result = &mut begun.work, if may_work && early.is_none() => early = Some(result),
                 }
             }
         };

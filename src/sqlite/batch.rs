@@ -110,6 +110,9 @@ pub(super) enum BatchError {
     /// A key is on record that memory did not know of.
     #[error("an idempotency key is on record already")]
     Contended,
+    /// The database file is no longer where it was opened.
+    #[error("the database file was moved or replaced")]
+    Moved,
 }
 
 /// What all turns of a batch have in common.
@@ -119,9 +122,10 @@ pub(super) struct Context<'a> {
     pub(super) now: Millis,
 }
 
-/// Numbers that are given out while writing.
+/// Numbers that are given out while writing, read when they are first needed.
+#[derive(Default)]
 pub(super) struct BatchState {
-    next_message: i64,
+    next_message: Option<i64>,     // None: to be read again
     answered: HashMap<Owner, i64>, // the highest `answered_no` of each owner seen lately
 }
 
@@ -129,14 +133,9 @@ pub(super) struct BatchState {
 const OWNERS_KEPT: usize = 10_000;
 
 impl BatchState {
-    pub(super) async fn load(conn: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
-        let row =
-            sqlx::query!(r#"SELECT coalesce(max(id), 0) AS "id!: i64" FROM message"#).fetch_one(conn).await?;
-        Ok(Self { next_message: row.id + 1, answered: HashMap::new() })
-    }
-
-    /// Forgets the numbers of owners: they may be wrong after a rollback, or after an edit.
+    /// Forgets all numbers: they may be wrong after a rollback, or after an edit.
     pub(super) fn forget_numbers(&mut self) {
+        self.next_message = None;
         self.answered.clear();
     }
 
@@ -151,8 +150,10 @@ impl BatchState {
             return Ok(Vec::new());
         }
         self.load_numbers(conn, turns).await?;
+        let mut next = self.next_message(conn).await?;
         let ids: Vec<MessageId> =
-            turns.iter().map(|turn| turn.id.unwrap_or_else(|| self.next_id())).collect();
+            turns.iter().map(|turn| turn.id.unwrap_or_else(|| take_next(&mut next))).collect();
+        self.next_message = Some(next);
         let numbers: Vec<Option<i64>> = turns.iter().map(|turn| self.next_number(turn)).collect();
         insert_messages(conn, context.run_id, turns, &ids).await?;
         update_messages(conn, turns).await?;
@@ -163,9 +164,13 @@ impl BatchState {
         Ok(ids.into_iter().map(TurnReply::Done).collect())
     }
 
-    fn next_id(&mut self) -> MessageId {
-        self.next_message += 1;
-        MessageId(self.next_message - 1)
+    async fn next_message(&self, conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+        if let Some(next) = self.next_message {
+            return Ok(next);
+        }
+        let newest =
+            sqlx::query!(r#"SELECT coalesce(max(id), 0) AS "id!: i64" FROM message"#).fetch_one(conn).await?;
+        Ok(newest.id.saturating_add(1))
     }
 
     fn next_number(&mut self, turn: &TurnCommand) -> Option<i64> {
@@ -245,6 +250,12 @@ impl BatchState {
         .await?;
         Ok(())
     }
+}
+
+fn take_next(next: &mut i64) -> MessageId {
+    let id = MessageId(*next);
+    *next = next.saturating_add(1);
+    id
 }
 
 /// Writes hits inside a transaction: those of one client in one millisecond are one row.
@@ -396,7 +407,9 @@ async fn insert_keys(
          SET body_hash = excluded.body_hash, state = excluded.state, message_id = excluded.message_id,
              answered_at_ms = excluded.answered_at_ms, answered_no = excluded.answered_no
          WHERE idempotency_key.answered_at_ms <= ?3
-            OR NOT EXISTS (SELECT 1 FROM message WHERE message.id = idempotency_key.message_id)",
+            OR NOT EXISTS (SELECT 1 FROM message AS m
+                           WHERE m.id = idempotency_key.message_id AND m.sender = idempotency_key.owner
+                             AND m.idempotency_key = idempotency_key.key)",
         json,
         blob,
         expired

@@ -5,6 +5,7 @@
 //! wrote to the database. Reads that memory cannot answer go to a pool of read-only connections.
 
 mod batch;
+mod command;
 mod error;
 mod key_filter;
 mod memory;
@@ -33,9 +34,10 @@ use crate::{
     system::SteadyClock,
     telemetry::metrics::Metrics,
 };
+use command::Command;
 use memory::Memory;
 use open::{Database, ServerLock};
-use writer::{Command, Writer};
+use writer::Writer;
 
 /// The limits that the store keeps.
 #[derive(Debug, Clone)]
@@ -121,7 +123,7 @@ impl SqliteStore {
         let StoreParts { limits, clock, metrics } = parts;
         let shared =
             Arc::new(Shared { queue, memory, reads: database.reads, limits, clock, metrics, run_id });
-        let writer = Writer::new(database.writer, &shared, commands).await.map_err(failed)?;
+        let writer = Writer::new(database.writer, &shared, commands, settings);
         let writer = tokio::spawn(writer.run());
         Ok(Self { shared, writer: tokio::sync::Mutex::new(Some(writer)), lock: Mutex::new(database.lock) })
     }

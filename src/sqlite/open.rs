@@ -191,10 +191,22 @@ fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
+/// The one path of a file that links may name too.
+fn canonical(path: &Path) -> PathBuf {
+    if let Ok(canonical) = fs::canonicalize(path) {
+        return canonical;
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match (fs::canonicalize(folder), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path.into(),
+    }
+}
+
 /// Takes the lock, if no other process has it. It is on a file of its own: SQLite's own locks on the database vanish when
 /// any other handle on it is closed in the same process (POSIX, `fcntl`).
 fn try_lock(path: &Path) -> Result<Option<ServerLock>, OpenError> {
-    let mut name = path.as_os_str().to_owned();
+    let mut name = canonical(path).into_os_string();
     name.push(".lock");
     let failed = |source| OpenError::File { path: PathBuf::from(&name), source };
     let file = private_file(Path::new(&name)).map_err(failed)?;

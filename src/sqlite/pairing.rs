@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
 
-use super::{SqliteStore, memory::Memory, rate_limit::take, sweep, token, writer::Step};
+use super::{SqliteStore, command::Step, memory::Memory, rate_limit::take, sweep, token};
 use crate::{
     domain::{
         id::{CodeId, TokenId},

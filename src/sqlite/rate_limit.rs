@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::{
     Shared, SqliteStore,
     batch::Hit,
-    writer::{Command, Step, closed},
+    command::{Command, Step, closed},
 };
 use crate::{
     domain::{

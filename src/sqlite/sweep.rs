@@ -5,9 +5,9 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use async_trait::async_trait;
-use sqlx::SqliteConnection;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::{Shared, batch::expired_before, memory::Memory, writer::Step};
+use super::{Shared, batch::expired_before, command::Step, memory::Memory};
 use crate::{
     domain::{
         pairing::{FAILURE_WINDOW, LOCKOUT_MEMORY},
@@ -117,9 +117,13 @@ pub(super) async fn end_run(
 
 /// Whether the store takes a write. Nobody reads this number, but a page is written for it, which an `UPDATE` that leaves
 /// its row as it was does not do.
-pub(super) async fn probe(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("PRAGMA user_version = 0").execute(conn).await?;
-    Ok(())
+/// It does not wait for another process that holds the database: commands may be waiting for the writer.
+pub(super) async fn probe(conn: &mut SqliteConnection, busy_timeout: Duration) -> Result<(), sqlx::Error> {
+    sqlx::query("PRAGMA busy_timeout = 0").execute(&mut *conn).await?;
+    let probed = sqlx::query("PRAGMA user_version = 0").execute(&mut *conn).await;
+    let restore = format!("PRAGMA busy_timeout = {}", busy_timeout.as_millis());
+    sqlx::query(AssertSqlSafe(restore)).execute(conn).await?;
+    probed.map(drop)
 }
 
 impl Shared {

@@ -8,16 +8,16 @@ use tokio::sync::oneshot;
 
 use super::{
     SqliteStore,
+    command::{Command, Step},
     memory::Memory,
-    writer::{Command, Step},
 };
 use crate::{
     domain::{id::TokenId, time::Millis, token::TokenHash},
     repository::{NewToken, StoreError, TokenRepository, TokenSource},
 };
 
-/// Memory that is no older than this need not catch up, so that a flood of unknown tokens costs no disk.
-const A_MOMENT: Duration = Duration::from_millis(50);
+/// How long an unknown token waits for the writer, which may itself be waiting for another process.
+const LONGEST_LOOK: Duration = Duration::from_millis(250);
 
 #[async_trait]
 impl TokenRepository for SqliteStore {
@@ -30,12 +30,9 @@ impl TokenRepository for SqliteStore {
     }
 
     async fn catch_up(&self) {
-        if self.shared.memory.since_last_look() < A_MOMENT {
-            return;
-        }
         let (reply, looked) = oneshot::channel();
         if self.shared.enqueue(Command::Look(reply)).is_ok() {
-            looked.await.ok();
+            tokio::time::timeout(LONGEST_LOOK, looked).await.ok();
         }
     }
 

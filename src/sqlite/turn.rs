@@ -9,10 +9,10 @@ use tokio::sync::oneshot;
 use super::{
     Shared, SqliteStore,
     batch::{TurnCommand, TurnReply},
+    command::{Command, Step, closed},
     error::store_error,
     memory::{KeyId, KeyState},
     rate_limit::take,
-    writer::{Command, Step, closed},
 };
 use crate::{
     domain::{
@@ -133,7 +133,8 @@ impl Shared {
         let row = sqlx::query!(
             r#"SELECT k.body_hash AS "body_hash!: Vec<u8>", k.answered_at_ms AS "answered_at_ms: i64",
                       m.received_at_ms AS "received_at_ms!: i64", m.answer AS "answer: String", m.model AS "model: String"
-               FROM idempotency_key AS k JOIN message AS m ON m.id = k.message_id
+               FROM idempotency_key AS k JOIN message AS m
+                   ON m.id = k.message_id AND m.sender = k.owner AND m.idempotency_key = k.key
                WHERE k.owner = ?1 AND k.key = ?2"#,
             owner_text,
             key_text
@@ -228,26 +229,24 @@ impl Step for TakeOver {
     }
 }
 
-/// Settles what cannot be resumed, and leases the rest to this run. Returns how many were interrupted, and the rest.
+/// Settles what cannot be resumed, and leases the rest to this run, which has begun nothing of its own yet. Returns how many were interrupted, and the rest.
 async fn take_over(
     conn: &mut SqliteConnection,
     run_id: i64,
     now: Millis,
 ) -> Result<(u64, Vec<Orphan>), sqlx::Error> {
     let interrupted = sqlx::query!(
-        "UPDATE message SET state = 'interrupted', error_class = 'interrupted', finished_at_ms = ?2
-         WHERE state IN ('accepted', 'running') AND run_id <> ?1 AND NOT EXISTS (
+        "UPDATE message SET state = 'interrupted', error_class = 'interrupted', finished_at_ms = ?1
+         WHERE state IN ('accepted', 'running') AND NOT EXISTS (
              SELECT 1 FROM idempotency_key AS k
              WHERE k.owner = message.sender AND k.key = message.idempotency_key AND k.message_id = message.id)",
-        run_id,
         now.0
     )
     .execute(&mut *conn)
     .await?;
     sqlx::query!(
-        "UPDATE message SET state = 'failed', error_class = 'crashed', finished_at_ms = ?2
-         WHERE state IN ('accepted', 'running') AND run_id <> ?1 AND attempts >= ?3",
-        run_id,
+        "UPDATE message SET state = 'failed', error_class = 'crashed', finished_at_ms = ?1
+         WHERE state IN ('accepted', 'running') AND attempts >= ?2",
         now.0,
         MAX_ATTEMPTS
     )
@@ -261,7 +260,7 @@ async fn take_over(
     .await?;
     let rows = sqlx::query!(
         r#"UPDATE message SET state = 'running', run_id = ?1, attempts = attempts + 1
-           WHERE state IN ('accepted', 'running') AND run_id <> ?1
+           WHERE state IN ('accepted', 'running')
            RETURNING id AS "id!: i64", received_at_ms AS "received_at_ms!: i64", sender AS "sender!: String",
                      idempotency_key AS "key!: String", text AS "text!: String",
                      (SELECT k.body_hash FROM idempotency_key AS k

@@ -3,31 +3,33 @@
 //! SQLite has one writer, and a commit costs an fsync. So all that waits is written in one transaction and committed once,
 //! and only then is each caller answered; while one batch is being committed the next one gathers by itself. The frequent
 //! commands (hits and turns) are written with one statement for each kind, see [`batch`](super::batch); the rare ones
-//! ([`Step`]) run one after the other.
+//! ([`Step`](super::command::Step)) run one after the other.
 //!
 //! A command that fails does not fail its neighbours: the batch is rolled back and written again command by command, each
 //! under a savepoint. An error of the store itself (busy, full, I/O) fails the whole batch, of which nothing is written.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use async_trait::async_trait;
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::{
-    sync::{
-        mpsc::{self, error::TrySendError},
-        oneshot,
-    },
+    sync::{mpsc, oneshot},
     time::MissedTickBehavior,
 };
 
 use super::{
-    Shared,
+    DatabaseSettings, Shared,
     batch::{self, BatchError, BatchState, Hit, TurnCommand, TurnReply},
+    command::{Call, Command, kind_of},
     error::{is_fault_of_one_command, store_error},
-    memory::{LOOK_FOR_EDITS_EVERY, Memory},
+    memory::LOOK_FOR_EDITS_EVERY,
     sweep, transaction,
 };
-use crate::{repository::StoreError, telemetry::metrics::WriterErrorKind};
+use crate::repository::StoreError;
 
 /// Commands that may wait. More than one for each open connection is never needed, so a full queue means that the disk
 /// has stopped.
@@ -36,103 +38,6 @@ pub(super) const QUEUE_LENGTH: usize = 16_384;
 const UNSEEN: i64 = -1;
 /// Commands in one transaction.
 const BATCH_LENGTH: usize = 1024;
-
-/// What the writer is asked to do.
-pub(super) enum Command {
-    /// Count a hit, and say when it is done if anyone waits.
-    Hit(Hit, Option<oneshot::Sender<Result<(), StoreError>>>),
-    /// Write a turn.
-    Turn(TurnCommand),
-    /// Count a hit and run a rare step.
-    Step(Option<Hit>, Box<dyn Call>),
-    /// Look for edits by other processes, and say when memory is up to date.
-    Look(oneshot::Sender<()>),
-    /// Write all that waits, then end.
-    Close,
-}
-
-impl Command {
-    fn hit(&self) -> Option<Hit> {
-        match self {
-            Self::Hit(hit, _) => Some(*hit),
-            Self::Turn(turn) => turn.hit,
-            Self::Step(hit, _) => *hit,
-            Self::Look(_) | Self::Close => None,
-        }
-    }
-}
-
-/// A rare step: some statements of one transaction. It is run again if the transaction was rolled back.
-#[async_trait]
-pub(super) trait Step: Send + Sync + 'static {
-    type Output: Send;
-
-    async fn run(&self, conn: &mut SqliteConnection) -> Result<Self::Output, sqlx::Error>;
-
-    /// Called when it is on disk, whether or not anyone still waits for it.
-    fn stored(&self, _output: &Self::Output, _memory: &Memory) {}
-}
-
-/// A step with the caller that waits for it.
-#[async_trait]
-pub(super) trait Call: Send {
-    async fn run(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error>;
-    fn finish(self: Box<Self>, result: Result<(), StoreError>, memory: &Memory);
-}
-
-struct StepCall<S: Step> {
-    step: S,
-    output: Option<S::Output>,
-    reply: oneshot::Sender<Result<S::Output, StoreError>>,
-}
-
-#[async_trait]
-impl<S: Step> Call for StepCall<S> {
-    async fn run(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        self.output = Some(self.step.run(conn).await?);
-        Ok(())
-    }
-
-    fn finish(self: Box<Self>, result: Result<(), StoreError>, memory: &Memory) {
-        let Self { step, output, reply } = *self;
-        let lost = || StoreError::Unavailable("a step had no result".into());
-        let result = result.and_then(|()| output.ok_or_else(lost));
-        if let Ok(output) = &result {
-            step.stored(output, memory);
-        }
-        reply.send(result).ok();
-    }
-}
-
-impl Shared {
-    /// Puts a command into the queue. If it has no room, the command's hit is not counted either.
-    pub(super) fn enqueue(&self, command: Command) -> Result<(), StoreError> {
-        self.metrics.writer.queue().raise(1);
-        let Err(refused) = self.queue.try_send(command) else { return Ok(()) };
-        self.metrics.writer.queue().lower(1);
-        let (command, error) = match refused {
-            TrySendError::Full(command) => (command, StoreError::Busy),
-            TrySendError::Closed(command) => (command, closed()),
-        };
-        self.metrics.writer.failed(kind_of(&error));
-        if let Some(hit) = command.hit() {
-            self.memory.windows(hit.scope).undo(hit.client, hit.at, 1);
-        }
-        Err(error)
-    }
-
-    /// Runs a rare step in the writer's next transaction, with the hit that led to it.
-    pub(super) async fn step<S: Step>(&self, hit: Option<Hit>, step: S) -> Result<S::Output, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        self.enqueue(Command::Step(hit, Box::new(StepCall { step, output: None, reply })))?;
-        answer.await.unwrap_or_else(|_| Err(closed()))
-    }
-}
-
-/// The error of a step that came too late.
-pub(super) fn closed() -> StoreError {
-    StoreError::Unavailable("the store is closed".into())
-}
 
 /// Commands that are written together, by kind. The order of kinds is right for any two commands about the same row: a
 /// message is inserted before it is updated, and a key is not taken again before its giving back is on disk.
@@ -200,16 +105,31 @@ pub(super) struct Writer {
     commands: mpsc::Receiver<Command>,
     state: BatchState,
     data_version: i64,
+    path: PathBuf,
+    file: Option<FileId>, // what the path named when it was opened
+    busy_timeout: Duration,
+}
+
+/// Which file a path names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileId(u64, u64);
+
+impl FileId {
+    fn of(path: &Path) -> Option<Self> {
+        std::fs::metadata(path).ok().map(|found| Self(found.dev(), found.ino()))
+    }
 }
 
 impl Writer {
-    pub(super) async fn new(
-        mut conn: SqliteConnection,
+    pub(super) fn new(
+        conn: SqliteConnection,
         shared: &Arc<Shared>,
         commands: mpsc::Receiver<Command>,
-    ) -> Result<Self, sqlx::Error> {
-        let state = BatchState::load(&mut conn).await?;
-        Ok(Self { conn, shared: Arc::clone(shared), commands, state, data_version: UNSEEN })
+        settings: &DatabaseSettings,
+    ) -> Self {
+        let (path, busy_timeout) = (settings.path.clone(), settings.busy_timeout);
+        let (shared, state, file) = (Arc::clone(shared), BatchState::default(), FileId::of(&path));
+        Self { conn, shared, commands, state, data_version: UNSEEN, path, file, busy_timeout }
     }
 
     /// Writes until it is asked to end.
@@ -263,12 +183,15 @@ impl Writer {
         if batch.is_empty() {
             return;
         }
+        if self.has_moved() {
+            return self.fail(batch, &BatchError::Moved);
+        }
         let started = self.shared.clock.monotonic();
         let mut result = self.write(&mut batch, Manner::Together).await;
         let fault_of_one = match &result {
             Err(BatchError::Contended) => true,
             Err(BatchError::Sql(error)) => is_fault_of_one_command(error),
-            Ok(_) => false,
+            Err(BatchError::Moved) | Ok(_) => false,
         };
         if fault_of_one {
             self.state.forget_numbers();
@@ -422,10 +345,17 @@ impl Writer {
         if let Err(error) = self.reload_if_edited().await {
             tracing::warn!(%error, "could not look for edits by other processes");
         }
-        if !self.shared.memory.writes_ok.load(Ordering::Relaxed) {
-            let probe = sweep::probe(&mut self.conn).await;
+        if self.has_moved() {
+            self.shared.memory.writes_ok.store(false, Ordering::Relaxed);
+        } else if !self.shared.memory.writes_ok.load(Ordering::Relaxed) {
+            let probe = sweep::probe(&mut self.conn, self.busy_timeout).await;
             self.shared.memory.writes_ok.store(probe.is_ok(), Ordering::Relaxed);
         }
+    }
+
+    /// Whether the path names another file, or none: what is written now would be lost with the old one.
+    fn has_moved(&self) -> bool {
+        FileId::of(&self.path) != self.file
     }
 
     async fn reload_if_edited(&mut self) -> Result<(), sqlx::Error> {
@@ -447,6 +377,7 @@ impl BatchError {
         match self {
             Self::Sql(error) => store_error(error),
             Self::Contended => StoreError::Busy,
+            Self::Moved => StoreError::Unavailable("its file was moved or replaced".into()),
         }
     }
 
@@ -455,17 +386,8 @@ impl BatchError {
         match self {
             Self::Contended => Ok(Ok(TurnReply::Contended)),
             Self::Sql(error) if is_fault_of_one_command(&error) => Ok(Err(store_error(&error))),
-            error @ Self::Sql(_) => Err(error),
+            error @ (Self::Sql(_) | Self::Moved) => Err(error),
         }
-    }
-}
-
-fn kind_of(error: &StoreError) -> WriterErrorKind {
-    match error {
-        StoreError::Busy => WriterErrorKind::Busy,
-        StoreError::Full => WriterErrorKind::Full,
-        StoreError::Unavailable(_) => WriterErrorKind::Unavailable,
-        StoreError::Corrupt { .. } => WriterErrorKind::Corrupt,
     }
 }
 

@@ -27,6 +27,9 @@ pub(in crate::http) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Message
     if !is_json(headers) {
         return Err(ApiError::InvalidBody);
     }
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(ApiError::InvalidBody); // serde would also read the fields out of an array
+    }
     let request: WebhookRequest = serde_json::from_slice(body).map_err(|_| ApiError::InvalidBody)?;
     MessageText::new(request.message).ok_or(ApiError::InvalidBody)
 }
@@ -62,8 +65,17 @@ mod tests {
     #[test]
     fn what_is_not_a_message_is_refused() {
         let deep = format!("{{\"message\":\"hi\",\"x\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
-        let odd =
-            ["", "{", "[]", "5", "{}", r#"{"message":5}"#, r#"{"message":" "}"#, r#"{"message":"\ud800"}"#];
+        let odd = [
+            "",
+            "{",
+            r#"["hi"]"#,
+            "[]",
+            "5",
+            "{}",
+            r#"{"message":5}"#,
+            r#"{"message":" "}"#,
+            r#"{"message":"\ud800"}"#,
+        ];
         for body in odd {
             assert_eq!(parse_as("application/json", body), None, "{body}");
         }

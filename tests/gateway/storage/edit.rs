@@ -68,3 +68,37 @@ async fn a_key_whose_message_was_deleted_by_hand_is_free() {
     assert_replayed(&post(&gateway, "order-1").await, "hello!", "test-model-1");
     assert_eq!(gateway.model.calls(), 2);
 }
+
+#[tokio::test]
+async fn a_row_that_takes_the_number_of_a_deleted_message_is_not_its_answer() {
+    let mut gateway = Gateway::start_with(&[OPEN]).await;
+    assert_answered(&post(&gateway, "order-1").await);
+    gateway.stop().await;
+    gateway.sql("DELETE FROM message");
+    let gateway = gateway.restart().await;
+    let other = gateway.client.post("", Some("order-2"), "private").await;
+    assert_eq!((other.status, gateway.sql("SELECT id, text FROM message").as_str()), (200, "1|private"));
+    assert_answered(&post(&gateway, "order-1").await);
+}
+
+#[tokio::test]
+async fn work_is_resumed_though_the_runs_were_deleted() {
+    let mut gateway = Gateway::start_with(&[OPEN]).await;
+    gateway.stop().await;
+    gateway.sql(&(insert_message(1, Some("order-1"), "running", 1) + &insert_key(1, "order-1", "running")));
+    gateway.sql("DELETE FROM server_run; UPDATE message SET run_id = 2");
+    let gateway = gateway.restart().await;
+    crate::support::raw::soon(gateway.model.wait_for_calls(1)).await;
+}
+
+#[tokio::test]
+async fn a_database_that_was_moved_takes_no_writes() {
+    let gateway = Gateway::start_with(&[OPEN]).await;
+    assert_answered(&post(&gateway, "order-1").await);
+    let (here, there) = (gateway.database(), gateway.database().with_extension("old"));
+    std::fs::rename(&here, &there).unwrap();
+    let refused = post(&gateway, "order-2").await;
+    assert_eq!((refused.status, refused.retry_after()), (503, 5));
+    std::fs::rename(&there, &here).unwrap();
+    assert_answered(&post(&gateway, "order-2").await);
+}

@@ -99,3 +99,13 @@ async fn the_database_is_in_wal_mode_sound_and_whole_in_one_file_after_a_stop() 
     fs::copy(gateway.database(), &copy).unwrap();
     assert_eq!(sqlite3(&copy, "SELECT state FROM message"), "answered");
 }
+
+#[tokio::test]
+async fn a_second_server_is_refused_by_another_name_of_the_file_too() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let first = crate::support::process::Process::start(folder.path(), &[]);
+    std::os::unix::fs::symlink(&first.database, folder.path().join("alias.db")).unwrap();
+    let mut second = crate::support::process::moorgate(folder.path());
+    second.args(["serve", "--port", "0", "--database", "alias.db"]);
+    assert_eq!(crate::support::process::run(&mut second).code, Some(74));
+}

@@ -1,0 +1,119 @@
+//! What the writer is asked to do, and how it is asked.
+
+use async_trait::async_trait;
+use sqlx::SqliteConnection;
+use tokio::sync::{mpsc::error::TrySendError, oneshot};
+
+use super::{
+    Shared,
+    batch::{Hit, TurnCommand},
+    memory::Memory,
+};
+use crate::{repository::StoreError, telemetry::metrics::WriterErrorKind};
+
+/// What the writer is asked to do.
+pub(super) enum Command {
+    /// Count a hit, and say when it is done if anyone waits.
+    Hit(Hit, Option<oneshot::Sender<Result<(), StoreError>>>),
+    /// Write a turn.
+    Turn(TurnCommand),
+    /// Count a hit and run a rare step.
+    Step(Option<Hit>, Box<dyn Call>),
+    /// Look for edits by other processes, and say when memory is up to date.
+    Look(oneshot::Sender<()>),
+    /// Write all that waits, then end.
+    Close,
+}
+
+impl Command {
+    fn hit(&self) -> Option<Hit> {
+        match self {
+            Self::Hit(hit, _) => Some(*hit),
+            Self::Turn(turn) => turn.hit,
+            Self::Step(hit, _) => *hit,
+            Self::Look(_) | Self::Close => None,
+        }
+    }
+}
+
+/// A rare step: some statements of one transaction. It is run again if the transaction was rolled back.
+#[async_trait]
+pub(super) trait Step: Send + Sync + 'static {
+    type Output: Send;
+
+    async fn run(&self, conn: &mut SqliteConnection) -> Result<Self::Output, sqlx::Error>;
+
+    /// Called when it is on disk, whether or not anyone still waits for it.
+    fn stored(&self, _output: &Self::Output, _memory: &Memory) {}
+}
+
+/// A step with the caller that waits for it.
+#[async_trait]
+pub(super) trait Call: Send {
+    async fn run(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error>;
+    fn finish(self: Box<Self>, result: Result<(), StoreError>, memory: &Memory);
+}
+
+struct StepCall<S: Step> {
+    step: S,
+    output: Option<S::Output>,
+    reply: oneshot::Sender<Result<S::Output, StoreError>>,
+}
+
+#[async_trait]
+impl<S: Step> Call for StepCall<S> {
+    async fn run(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        self.output = Some(self.step.run(conn).await?);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, result: Result<(), StoreError>, memory: &Memory) {
+        let Self { step, output, reply } = *self;
+        let lost = || StoreError::Unavailable("a step had no result".into());
+        let result = result.and_then(|()| output.ok_or_else(lost));
+        if let Ok(output) = &result {
+            step.stored(output, memory);
+        }
+        reply.send(result).ok();
+    }
+}
+
+impl Shared {
+    /// Puts a command into the queue. If it has no room, the command's hit is not counted either.
+    pub(super) fn enqueue(&self, command: Command) -> Result<(), StoreError> {
+        self.metrics.writer.queue().raise(1);
+        let Err(refused) = self.queue.try_send(command) else { return Ok(()) };
+        self.metrics.writer.queue().lower(1);
+        let (command, error) = match refused {
+            TrySendError::Full(command) => (command, StoreError::Busy),
+            TrySendError::Closed(command) => (command, closed()),
+        };
+        self.metrics.writer.failed(kind_of(&error));
+        if let Some(hit) = command.hit() {
+            self.memory.windows(hit.scope).undo(hit.client, hit.at, 1);
+        }
+        Err(error)
+    }
+
+    /// Runs a rare step in the writer's next transaction, with the hit that led to it.
+    pub(super) async fn step<S: Step>(&self, hit: Option<Hit>, step: S) -> Result<S::Output, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.enqueue(Command::Step(hit, Box::new(StepCall { step, output: None, reply })))?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+}
+
+/// The error of a step that came too late.
+pub(super) fn closed() -> StoreError {
+    StoreError::Unavailable("the store is closed".into())
+}
+
+/// The label of an error.
+pub(super) fn kind_of(error: &StoreError) -> WriterErrorKind {
+    match error {
+        StoreError::Busy => WriterErrorKind::Busy,
+        StoreError::Full => WriterErrorKind::Full,
+        StoreError::Unavailable(_) => WriterErrorKind::Unavailable,
+        StoreError::Corrupt { .. } => WriterErrorKind::Corrupt,
+    }
+}
