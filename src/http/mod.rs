@@ -1,5 +1,5 @@
 //! What clients see. Handlers are thin: extract, one call, convert; every answer but the good ones comes from the one
-//! table in [`error`].
+//! table in `error`.
 
 pub mod bind;
 mod error;

@@ -1,7 +1,7 @@
 //! The one implementation of the repository traits, and the only place with SQL.
 //!
-//! All writes go through one task, the [`writer`], which commits many at once. What every request needs to know is
-//! mirrored in [`memory`]: it is loaded at the start, changed after each commit, and loaded again when another process
+//! All writes go through one task, the `writer`, which commits many at once. What every request needs to know is
+//! mirrored in `memory`: it is loaded at the start, changed after each commit, and loaded again when another process
 //! wrote to the database. Reads that memory cannot answer go to a pool of read-only connections.
 
 mod batch;
