@@ -15,8 +15,11 @@ struct Ready {
 
 /// Ready, or why not.
 pub(super) async fn get(State(state): State<AppState>) -> Response {
-    let reasons =
-        [("storage", !state.status.status().writes), ("shutting_down", state.stopping.is_cancelled())];
+    answer(state.status.status().writes, state.stopping.is_cancelled())
+}
+
+fn answer(storage: bool, stopping: bool) -> Response {
+    let reasons = [("storage", !storage), ("shutting_down", stopping)];
     let reasons: Vec<_> = reasons.into_iter().filter_map(|(reason, holds)| holds.then_some(reason)).collect();
     if reasons.is_empty() {
         return reply::json(StatusCode::OK, &Ready { status: "ready", reasons });
@@ -24,4 +27,26 @@ pub(super) async fn get(State(state): State<AppState>) -> Response {
     let mut response = reply::json(StatusCode::SERVICE_UNAVAILABLE, &Ready { status: "not ready", reasons });
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_reason_is_said() {
+        for (storage, stopping, status, body) in [
+            (true, false, 200, r#"{"status":"ready"}"#),
+            (false, false, 503, r#"{"status":"not ready","reasons":["storage"]}"#),
+            (true, true, 503, r#"{"status":"not ready","reasons":["shutting_down"]}"#),
+            (false, true, 503, r#"{"status":"not ready","reasons":["storage","shutting_down"]}"#),
+        ] {
+            let response = answer(storage, stopping);
+            assert_eq!(response.status().as_u16(), status);
+            assert_eq!(response.headers().contains_key(RETRY_AFTER), status == 503);
+            assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), body);
+        }
+    }
 }

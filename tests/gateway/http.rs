@@ -8,11 +8,7 @@ mod route;
 mod size;
 mod timeout;
 
-use crate::support::{
-    client::Reply,
-    gateway::Gateway,
-    raw::{Raw, soon},
-};
+use crate::support::{client::Reply, gateway::Gateway, raw::Raw};
 
 const NOT_FOUND: &str = r#"{"error":"Not found"}"#;
 const METHOD_NOT_ALLOWED: &str = r#"{"error":"Method not allowed"}"#;

@@ -28,29 +28,6 @@ async fn ready_says_so() {
 }
 
 #[tokio::test]
-async fn ready_says_that_the_gateway_is_stopping_to_whom_it_still_answers() {
-    let (mut gateway, token) = Gateway::paired_with(&[]).await;
-    gateway.model.hold();
-    let (model, address) = (gateway.model.clone(), gateway.address());
-    let mut asking = Raw::connect(address).await;
-    asking.send("GET /ready HTTP/1.1\r\nHost:").await;
-    let mut posting = Raw::connect(address).await;
-    let body = r#"{"message":"hello"}"#;
-    posting.send(webhook_head(&token, "Content-Length: 19\r\n") + body).await;
-    soon(model.wait_for_calls(1)).await;
-    // The stop has begun when the head is finished, and waits for the message at work.
-    let ask = async {
-        asking.send(" x\r\n\r\n").await;
-        let reply = asking.reply().await;
-        model.release();
-        reply
-    };
-    let ((), reply) = soon(async { tokio::join!(gateway.stop(), ask) }).await;
-    reply.assert_is(503, r#"{"status":"not ready","reasons":["shutting_down"]}"#);
-    assert_eq!(posting.reply().await.status, 200);
-}
-
-#[tokio::test]
 async fn these_three_need_no_token_and_no_limit_counts_them() {
     let settings =
         [("gateway.webhook_rate_limit_per_minute", "1"), ("gateway.pair_rate_limit_per_minute", "1")];
