@@ -25,6 +25,9 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Pair, Self::Webhook];
+
     /// The name in the database and in the `RateLimit` fields.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

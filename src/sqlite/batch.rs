@@ -23,7 +23,6 @@ use crate::{
 };
 
 pub(super) type Windows = RateTable<RateClient>;
-pub(super) const SCOPES: [Scope; 2] = [Scope::Pair, Scope::Webhook];
 
 /// An admitted hit on its way to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -237,7 +237,7 @@ impl Memory {
                 Some((client, Millis(row.at_ms), u32::try_from(row.hits).unwrap_or(0)))
             })
         };
-        for scope in [Scope::Pair, Scope::Webhook] {
+        for scope in Scope::ALL {
             self.windows(scope).reload(of(scope), now);
         }
         Ok(())

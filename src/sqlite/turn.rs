@@ -40,8 +40,7 @@ impl TurnRepository for SqliteStore {
         let (id, body): (KeyId, _) = ((new.owner, key.clone()), *body);
         let verdict = match self.shared.memory.take_key(&id, body, now) {
             KeyState::Taken => return Ok(self.claimed(new, now)),
-            KeyState::Running(first, since) if first == body => Verdict::Running(since),
-            KeyState::Running(..) => Verdict::OtherBody,
+            KeyState::Running(first, since) => verdict_on_running(first, since, body),
             KeyState::AskTheDatabase => self.shared.look_up(&id, body, now).await?,
         };
         let outcome = match verdict {
@@ -104,6 +103,11 @@ impl SqliteStore {
     }
 }
 
+/// What a key at work says about a request with `body`.
+fn verdict_on_running(first: BodyHash, since: Millis, body: BodyHash) -> Verdict {
+    if first == body { Verdict::Running(since) } else { Verdict::OtherBody }
+}
+
 impl Shared {
     /// Asks the database about a key, and takes it if it is free. Memory is asked again afterwards: if others settled
     /// meanwhile, this key may have been among them, and the look-up is repeated.
@@ -119,8 +123,7 @@ impl Shared {
             }
             if self.memory.settled_batches.load(Ordering::Acquire) == before {
                 return Ok(match self.memory.take_looked_up_key(id, body, now) {
-                    KeyState::Running(first, since) if first == body => Verdict::Running(since),
-                    KeyState::Running(..) => Verdict::OtherBody,
+                    KeyState::Running(first, since) => verdict_on_running(first, since, body),
                     _ => Verdict::Free,
                 });
             }

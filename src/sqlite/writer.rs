@@ -29,7 +29,7 @@ use super::{
     memory::LOOK_FOR_EDITS_EVERY,
     sweep, transaction,
 };
-use crate::repository::StoreError;
+use crate::{domain::rate::Scope, repository::StoreError};
 
 /// Commands that may wait. More than one for each open connection is never needed, so a full queue means that the disk
 /// has stopped.
@@ -320,7 +320,7 @@ impl Writer {
     }
 
     fn each_hit(&self, hits: &[Hit], apply: impl Fn(&mut batch::Windows, &Hit)) {
-        for scope in batch::SCOPES {
+        for scope in Scope::ALL {
             if hits.iter().any(|hit| hit.scope == scope) {
                 let mut windows = self.shared.memory.windows(scope);
                 hits.iter().filter(|hit| hit.scope == scope).for_each(|hit| apply(&mut windows, hit));
