@@ -1,25 +1,31 @@
 //! The composition root: the only place that knows every part, and the order in which they start and stop.
 
+mod part;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{task::JoinHandle, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{self, Config, MetricsBackend, PairedToken, ProviderKind, Synchronous},
-    domain::{pairing::PairingCode, token::TokenHash},
+    channel::{self, Channel, signature::BadSecret},
+    config::Config,
+    domain::{channel::ChannelKind, pairing::PairingCode},
     http::{
-        self, AppState, HttpSettings, StateParts,
+        self, AppState, StateParts,
         bind::{self, BindError},
-        server::{self, Limits},
+        server,
     },
-    provider::{Echo, OpenAi, OpenAiSettings, Provider, SetupError},
+    outbound::{self, Client},
+    provider::Provider,
     repository::{StoreError, TokenRepository as _, TurnRepository as _},
     service::{
+        agent::Agent,
+        inbox::{InboxParts, InboxService},
         pairing::{PairingError, PairingService},
         turn::{TurnParts, TurnService},
     },
-    sqlite::{DatabaseSettings, OpenError, SqliteStore, StoreLimits, StoreParts},
+    sqlite::{OpenError, SqliteStore, StoreParts},
     system::{Clock, Entropy, NoEntropy, SteadyClock, SystemClock, SystemEntropy, random},
     telemetry::{Metrics, MetricsError},
 };
@@ -57,7 +63,13 @@ pub enum StartError {
     Store(#[from] StoreError),
     /// The provider cannot be set up.
     #[error(transparent)]
-    Provider(#[from] SetupError),
+    Provider(#[from] outbound::SetupError),
+    /// A channel cannot be set up.
+    #[error(transparent)]
+    Channel(#[from] channel::SetupError),
+    /// The secret that `/webhook` checks signatures with cannot do that.
+    #[error("channels_config.webhook.signing_secret: {0}")]
+    SigningSecret(#[from] BadSecret),
     /// The metrics cannot be set up.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -82,6 +94,7 @@ pub struct App {
     grace: Duration,
     store: Arc<SqliteStore>,
     turns: Arc<TurnService>,
+    inbox: Arc<InboxService>,
     stopping: CancellationToken,
     server: JoinHandle<()>,
     sweeper: JoinHandle<()>,
@@ -93,43 +106,27 @@ impl App {
     /// # Errors
     /// [`StartError`]; then nothing runs, and nothing was issued.
     pub async fn start(config: &Config, parts: Parts) -> Result<Self, StartError> {
-        let clock = Arc::new(SteadyClock::new(parts.clock));
-        let metrics = Arc::new(metrics(config)?);
-        let provider = match parts.provider {
-            Some(provider) => provider,
-            None => provider_of(&config.provider)?,
-        };
+        let core = Core::new(config, parts)?;
+        let settings = part::http_settings(config)?;
         let gateway = &config.gateway;
         let listener = bind::listen(&gateway.host, gateway.port, gateway.allow_public_bind).await?;
         let failed = |source| BindError::Listen { address: gateway.host.clone(), source };
         let address = listener.local_addr().map_err(failed)?;
+        let run_tag = random(&*core.entropy)?;
 
-        let run_tag = random(&*parts.entropy)?;
-
-        let store = open_store(config, &clock, &metrics).await?;
-        store.import(paired_tokens(config), clock.now()).await?;
-        let unfinished = store.resume(clock.now()).await?;
-        let pairing = PairingService::new(
-            store.clone(),
-            store.clone(),
-            parts.entropy.clone(),
-            gateway.pairing_code_ttl,
-        );
-        let pairing_code = if gateway.require_pairing && !store.any_live(clock.now()) {
-            Some(pairing.issue_code("client", clock.now()).await?)
+        let store = open_store(config, &core).await?;
+        store.import(part::paired_tokens(config), core.clock.now()).await?;
+        let pairing = pairing_service(config, &store, Arc::clone(&core.entropy));
+        let pairing_code = if gateway.require_pairing && !store.any_live(core.clock.now()) {
+            Some(pairing.issue_code("client", core.clock.now()).await?)
         } else {
             None
         };
-        let turns = TurnService::new(TurnParts {
-            turns: store.clone(),
-            limits: store.clone(),
-            status: store.clone(),
-            provider,
-            clock: Arc::clone(&clock),
-            metrics: Arc::clone(&metrics),
-            max_in_flight: gateway.max_in_flight as usize,
-        });
-        turns.resume(unfinished);
+        let turns = core.turn_service(config, &store);
+        turns.resume(store.resume(core.clock.now()).await?);
+        let inbox = core.inbox_service(config, &store);
+        inbox.start().await?;
+
         let stopping = CancellationToken::new();
         let state = AppState::new(StateParts {
             pairing,
@@ -137,18 +134,19 @@ impl App {
             tokens: store.clone(),
             status: store.clone(),
             turns: Arc::clone(&turns),
-            clock,
-            metrics: Arc::clone(&metrics),
-            settings: http_settings(config),
+            inbox: Arc::clone(&inbox),
+            clock: core.clock,
+            metrics: Arc::clone(&core.metrics),
+            settings,
             stopping: stopping.clone(),
             run_tag,
         });
-        let router = http::router(state);
-        let server = server::serve(listener, router, connection_limits(config), metrics, stopping.clone());
+        let limits = part::connection_limits(config);
+        let server = server::serve(listener, http::router(state), limits, core.metrics, stopping.clone());
         let server = tokio::spawn(server);
-        let sweeper = tokio::spawn(sweep(Arc::clone(&store), stopping.clone()));
+        let sweeper = tokio::spawn(sweep(Arc::clone(&store), Arc::clone(&inbox), stopping.clone()));
         let grace = gateway.shutdown_grace;
-        Ok(Self { address, pairing_code, grace, store, turns, stopping, server, sweeper })
+        Ok(Self { address, pairing_code, grace, store, turns, inbox, stopping, server, sweeper })
     }
 
     /// Where it listens.
@@ -163,32 +161,87 @@ impl App {
         self.pairing_code.as_ref()
     }
 
-    /// Forgets what has expired now, rather than at the next round.
+    /// The channels that are configured.
+    pub fn channels(&self) -> impl Iterator<Item = ChannelKind> {
+        ChannelKind::ALL.into_iter().filter(|kind| self.inbox.channel(*kind).is_some())
+    }
+
+    /// Forgets what has expired, and finds work that nobody told of, now rather than at the next round.
     ///
     /// # Errors
     /// [`StoreError`] if the store takes no writes.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         while self.store.sweep_once().await? {}
-        Ok(())
+        self.inbox.catch_up().await
     }
 
     /// Stops: not ready, no new connections, what is in flight is finished as far as the grace time goes, all is written.
     /// Work that is not finished is resumed at the next start if it has a key, and else marked interrupted.
     pub async fn shutdown(mut self) {
         self.stopping.cancel();
+        self.inbox.stop();
         let finish = async {
             (&mut self.server).await.ok();
             self.turns.drain().await;
+            self.inbox.drain().await;
         };
         if tokio::time::timeout(self.grace, finish).await.is_err() {
             tracing::warn!(
-                "the grace time is over: what is still running and has a key is resumed at the next start"
+                "the grace time is over: what is still running is resumed at the next start, if it has a key or came from a channel"
             );
         }
         self.server.abort();
         self.turns.stop();
         self.sweeper.await.ok();
         self.store.close().await;
+    }
+}
+
+/// What the services share.
+struct Core {
+    clock: Arc<SteadyClock>,
+    entropy: Arc<dyn Entropy>,
+    metrics: Arc<Metrics>,
+    agent: Arc<Agent>,
+    channels: Vec<Arc<dyn Channel>>,
+}
+
+impl Core {
+    fn new(config: &Config, parts: Parts) -> Result<Self, StartError> {
+        let clock = Arc::new(SteadyClock::new(parts.clock));
+        let metrics = Arc::new(part::metrics(config)?);
+        let client = Client::new(config.channels.send_timeout)?;
+        let provider = match parts.provider {
+            Some(provider) => provider,
+            None => part::provider(config, &client)?,
+        };
+        let channels = part::channels(config, &client, &parts.entropy)?;
+        let agent = Arc::new(Agent::new(provider, Arc::clone(&clock), Arc::clone(&metrics)));
+        Ok(Self { clock, entropy: parts.entropy, metrics, agent, channels })
+    }
+
+    fn turn_service(&self, config: &Config, store: &Arc<SqliteStore>) -> Arc<TurnService> {
+        TurnService::new(TurnParts {
+            turns: store.clone(),
+            limits: store.clone(),
+            status: store.clone(),
+            agent: Arc::clone(&self.agent),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+            max_in_flight: config.gateway.max_in_flight as usize,
+        })
+    }
+
+    fn inbox_service(&self, config: &Config, store: &Arc<SqliteStore>) -> Arc<InboxService> {
+        InboxService::new(InboxParts {
+            repository: store.clone(),
+            channels: self.channels.clone(),
+            agent: Arc::clone(&self.agent),
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+            metrics: Arc::clone(&self.metrics),
+            settings: part::inbox_settings(config),
+        })
     }
 }
 
@@ -201,27 +254,29 @@ pub async fn open_beside(
 ) -> Result<(Arc<SqliteStore>, PairingService, Arc<SteadyClock>), StartError> {
     let clock = Arc::new(SteadyClock::new(Arc::new(SystemClock::new())));
     let parts = StoreParts {
-        limits: store_limits(config),
+        limits: part::store_limits(config),
         clock: clock.clone(),
         metrics: Metrics::disabled().into(),
     };
-    let store = Arc::new(SqliteStore::open_beside(&database_settings(config), parts).await?);
-    let ttl = config.gateway.pairing_code_ttl;
-    let pairing = PairingService::new(store.clone(), store.clone(), Arc::new(SystemEntropy), ttl);
+    let store = Arc::new(SqliteStore::open_beside(&part::database_settings(config), parts).await?);
+    let pairing = pairing_service(config, &store, Arc::new(SystemEntropy));
     Ok((store, pairing, clock))
 }
 
-async fn open_store(
-    config: &Config,
-    clock: &Arc<SteadyClock>,
-    metrics: &Arc<Metrics>,
-) -> Result<Arc<SqliteStore>, OpenError> {
-    let parts =
-        StoreParts { limits: store_limits(config), clock: Arc::clone(clock), metrics: Arc::clone(metrics) };
-    Ok(Arc::new(SqliteStore::open(&database_settings(config), parts).await?))
+fn pairing_service(config: &Config, store: &Arc<SqliteStore>, entropy: Arc<dyn Entropy>) -> PairingService {
+    PairingService::new(store.clone(), store.clone(), entropy, config.gateway.pairing_code_ttl)
 }
 
-async fn sweep(store: Arc<SqliteStore>, stopping: CancellationToken) {
+async fn open_store(config: &Config, core: &Core) -> Result<Arc<SqliteStore>, OpenError> {
+    let parts = StoreParts {
+        limits: part::store_limits(config),
+        clock: Arc::clone(&core.clock),
+        metrics: Arc::clone(&core.metrics),
+    };
+    Ok(Arc::new(SqliteStore::open(&part::database_settings(config), parts).await?))
+}
+
+async fn sweep(store: Arc<SqliteStore>, inbox: Arc<InboxService>, stopping: CancellationToken) {
     let mut tick = tokio::time::interval(SWEEP_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stopping.run_until_cancelled(tick.tick()).await.is_some() {
@@ -235,75 +290,8 @@ async fn sweep(store: Arc<SqliteStore>, stopping: CancellationToken) {
                 }
             }
         }
-    }
-}
-
-fn metrics(config: &Config) -> Result<Metrics, MetricsError> {
-    match config.observability.backend {
-        MetricsBackend::Prometheus => Metrics::prometheus(&config.observability.namespace),
-        MetricsBackend::None => Ok(Metrics::disabled()),
-    }
-}
-
-fn provider_of(provider: &config::Provider) -> Result<Arc<dyn Provider>, SetupError> {
-    Ok(match provider.kind {
-        ProviderKind::Echo => Arc::new(Echo),
-        ProviderKind::OpenAi => Arc::new(OpenAi::new(OpenAiSettings {
-            base_url: provider.base_url.clone(),
-            api_key: provider.api_key.clone(),
-            model: provider.model.clone(),
-            system_prompt: provider.system_prompt.clone(),
-            temperature: provider.temperature,
-            max_tokens: provider.max_tokens,
-            timeout: provider.timeout,
-        })?),
-    })
-}
-
-fn paired_tokens(config: &Config) -> Vec<TokenHash> {
-    let hash = |token: &PairedToken| match token {
-        PairedToken::Hash(hex) => TokenHash::from_hex(hex),
-        PairedToken::Plain(token) => Some(TokenHash::of(token.expose().as_bytes())),
-    };
-    config.gateway.paired_tokens.iter().filter_map(hash).collect()
-}
-
-fn database_settings(config: &Config) -> DatabaseSettings {
-    DatabaseSettings {
-        path: config.database.path.clone(),
-        full_sync: config.database.synchronous == Synchronous::Full,
-        busy_timeout: config.database.busy_timeout,
-        read_connections: config.database.read_connections,
-    }
-}
-
-fn store_limits(config: &Config) -> StoreLimits {
-    let gateway = &config.gateway;
-    StoreLimits {
-        pair_per_minute: gateway.pair_rate_limit_per_minute,
-        webhook_per_minute: gateway.webhook_rate_limit_per_minute,
-        rate_clients: gateway.rate_limit_max_keys as usize,
-        lockout: gateway.pair_lockout,
-        code_failures: gateway.pairing_code_max_failures,
-        key_ttl: gateway.idempotency_ttl,
-        keys_per_owner: gateway.idempotency_max_keys,
-    }
-}
-
-fn http_settings(config: &Config) -> HttpSettings {
-    HttpSettings {
-        require_pairing: config.gateway.require_pairing,
-        webhook_secret: config.channels.webhook.secret.clone(),
-        max_body_bytes: config.gateway.max_body_bytes,
-        request_timeout: config.gateway.request_timeout,
-    }
-}
-
-fn connection_limits(config: &Config) -> Limits {
-    Limits {
-        max_connections: config.gateway.max_connections as usize,
-        header_timeout: config.gateway.header_timeout,
-        idle_timeout: config.gateway.idle_timeout,
-        ..Limits::default()
+        if let Err(error) = inbox.catch_up().await {
+            tracing::warn!(%error, "what waits in the inbox could not be read; it is tried again");
+        }
     }
 }

@@ -20,14 +20,15 @@ const MAX_FUNCTION_LINES: usize = 70;
 
 /// What each module may use besides itself: `http, cli → service → repository, provider, channel → domain` and
 /// `sqlite → repository, domain`. Only `app` and `cli` know `sqlite` and `http` together, and what was configured.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("domain", &[]),
     ("telemetry", &["domain"]),
     ("system", &["domain"]),
+    ("outbound", &["domain"]),
     ("config", &["domain"]),
     ("repository", &["domain", "telemetry", "system"]),
-    ("provider", &["domain", "telemetry", "system"]),
-    ("channel", &["domain", "telemetry", "system"]),
+    ("provider", &["domain", "telemetry", "outbound", "system"]),
+    ("channel", &["domain", "telemetry", "outbound", "system"]),
     ("sqlite", &["repository", "domain", "telemetry", "system"]),
     ("service", &["repository", "provider", "channel", "domain", "telemetry", "system"]),
     ("http", &["service", "repository", "provider", "channel", "domain", "telemetry", "system"]),
@@ -43,6 +44,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
             "domain",
             "config",
             "telemetry",
+            "outbound",
             "system",
         ],
     ),
@@ -59,6 +61,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
             "domain",
             "config",
             "telemetry",
+            "outbound",
             "system",
         ],
     ),

@@ -1,18 +1,23 @@
 //! The two servers that the gateway is measured against: its own HTTP stack, over other repositories.
 
 mod memory;
+mod no_inbox;
 mod transaction;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use moorgate::{
+    domain::delivery::Backoff,
     http::{self, AppState, HttpSettings, StateParts, server},
+    outbound::Client,
     provider::{Echo, OpenAi, OpenAiSettings, Provider},
     repository::{
         PairingRepository, RateLimitRepository, StoreStatus, StoreStatusRepository, TokenRepository,
         TurnRepository,
     },
     service::{
+        agent::Agent,
+        inbox::{InboxParts, InboxService, InboxSettings},
         pairing::PairingService,
         turn::{TurnParts, TurnService},
     },
@@ -23,6 +28,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use memory::MemoryStore;
+use no_inbox::NoInbox;
 pub(crate) use transaction::TransactionStore;
 
 /// Which baseline.
@@ -94,7 +100,8 @@ fn provider(model_url: Option<&str>) -> Result<Arc<dyn Provider>, String> {
         max_tokens: None,
         timeout: Duration::from_secs(30),
     };
-    Ok(Arc::new(OpenAi::new(settings).map_err(|error| error.to_string())?))
+    let provider = Client::new(settings.timeout).and_then(|client| OpenAi::new(&client, settings));
+    Ok(Arc::new(provider.map_err(|error| error.to_string())?))
 }
 
 fn state(repositories: Repositories, provider: Arc<dyn Provider>) -> Result<AppState, String> {
@@ -103,11 +110,27 @@ fn state(repositories: Repositories, provider: Arc<dyn Provider>) -> Result<AppS
     let metrics = Arc::new(Metrics::prometheus("zeroclaw").map_err(|error| error.to_string())?);
     let entropy = Arc::new(SystemEntropy);
     let pairing = PairingService::new(pairing, tokens.clone(), entropy, Duration::from_hours(1));
+    let agent = Arc::new(Agent::new(provider, clock.clone(), metrics.clone()));
+    let inbox = InboxService::new(InboxParts {
+        repository: Arc::new(NoInbox),
+        channels: Vec::new(),
+        agent: agent.clone(),
+        clock: clock.clone(),
+        entropy: Arc::new(SystemEntropy),
+        metrics: metrics.clone(),
+        settings: InboxSettings {
+            workers: 1,
+            message_attempts: 1,
+            delivery_attempts: 1,
+            backoff: Backoff { first: Duration::ZERO, longest: Duration::ZERO },
+            apology: None,
+        },
+    });
     let turns = TurnService::new(TurnParts {
         turns,
         limits: limits.clone(),
         status: Arc::new(AlwaysFine),
-        provider,
+        agent,
         clock: clock.clone(),
         metrics: metrics.clone(),
         max_in_flight: 1024,
@@ -118,12 +141,16 @@ fn state(repositories: Repositories, provider: Arc<dyn Provider>) -> Result<AppS
         tokens,
         status: Arc::new(AlwaysFine),
         turns,
+        inbox,
         clock,
         metrics,
         settings: HttpSettings {
             require_pairing: true,
             webhook_secret: None,
+            webhook_signature: None,
             max_body_bytes: 65_536,
+            whatsapp_max_body_bytes: None,
+            whatsapp_verify_token: None,
             request_timeout: Duration::from_secs(30),
         },
         stopping: CancellationToken::new(),

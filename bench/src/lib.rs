@@ -1,6 +1,7 @@
 //! The benchmark of Moorgate: the released gateway beside two baselines, loaded in turn on one machine in one run.
 
 pub mod baseline;
+pub mod burst;
 pub mod load;
 pub mod message;
 pub mod model_server;

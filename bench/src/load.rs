@@ -25,11 +25,13 @@ use crate::message::{Message, Reader, Status};
 use crate::stats::{Histogram, as_f64};
 use pace::Pace;
 pub use webhook::{webhook_request, webhook_without_key, webhook_without_token};
+pub use whatsapp::{APP_SECRET, PHONE_NUMBER_ID, whatsapp_request};
 
 mod pace;
 #[cfg(test)]
 mod tests;
 mod webhook;
+mod whatsapp;
 
 /// How long the answers that are still out at the end are waited for.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -60,6 +62,8 @@ pub struct Load {
     pub expect_status: u16,
     /// Requests due per second over all connections, or `None` for as many as the server answers.
     pub rate: Option<u32>,
+    /// Requests in all: the run ends with the last of them, or with its duration.
+    pub total: Option<u64>,
     /// Threads of the generator.
     pub threads: usize,
 }
@@ -76,6 +80,7 @@ impl Load {
             request,
             expect_status,
             rate: None,
+            total: None,
             threads: 1,
         }
     }
@@ -141,7 +146,7 @@ fn run_here(load: &Load) -> Result<Report, String> {
         run.pace.iter().for_each(Pace::stop);
         outcome
     })?;
-    Ok(run.report(load.duration))
+    Ok(run.report(load))
 }
 
 fn runtime(threads: usize) -> std::io::Result<Runtime> {
@@ -197,6 +202,8 @@ struct Run {
     count_from: Instant,
     end: Instant,
     pace: Option<Pace>,
+    /// Requests that may still be sent.
+    left: AtomicU64,
     /// One for all connections: with one thread the lock is never contended, and cheaper than many cold histograms.
     tally: Mutex<Tally>,
 }
@@ -208,6 +215,7 @@ struct Tally {
     unexpected: BTreeMap<u16, u64>,
     reconnects: u64,
     unanswered: u64,
+    last: Option<Instant>,
 }
 
 impl Run {
@@ -221,6 +229,7 @@ impl Run {
             count_from,
             end,
             pace: load.rate.map(|rate| Pace::new(rate, begin, end)),
+            left: AtomicU64::new(load.total.unwrap_or(u64::MAX)),
             tally: Mutex::default(),
         }
     }
@@ -261,6 +270,10 @@ impl Run {
 
     /// From when the next request's latency counts; `None` at the end. `now` is when the last one was answered.
     async fn next_start(&self, now: Instant) -> Option<Instant> {
+        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if taken.is_err() {
+            return None;
+        }
         match &self.pace {
             Some(pace) => pace.next().await,
             None => (now < self.end).then_some(now),
@@ -278,6 +291,7 @@ impl Run {
         }
         tally.latencies.record(ended.saturating_duration_since(begun));
         tally.requests += u64::from(ended <= self.end);
+        tally.last = Some(ended);
     }
 
     /// A new connection, or `None` when the run ends first.
@@ -298,9 +312,10 @@ impl Run {
         Ok(None)
     }
 
-    fn report(&self, duration: Duration) -> Report {
+    fn report(&self, load: &Load) -> Report {
         let tally = self.tally();
-        let seconds = duration.as_secs_f64();
+        let until_last = tally.last.map(|last| last.saturating_duration_since(self.count_from));
+        let seconds = load.total.and(until_last).unwrap_or(load.duration).as_secs_f64();
         Report {
             requests: tally.requests,
             seconds,

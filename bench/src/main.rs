@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use moorgate_bench::{
     baseline::{self, Kind},
+    burst,
     scenario::{self, Scenario, Settings},
 };
 
@@ -48,6 +49,7 @@ fn measure(arguments: &[String]) -> Result<(), String> {
         return Err(format!("{} is missing: cargo build --release", gateway.display()));
     }
     let (mut rounds, mut seconds, mut connections, mut named) = (3, 5, vec![256, 64], Vec::new());
+    let (mut with_burst, mut with_waiting) = (false, false);
     let mut words = arguments.iter().map(String::as_str);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -56,21 +58,32 @@ fn measure(arguments: &[String]) -> Result<(), String> {
             "--rounds" => rounds = number(value()?)?,
             "--seconds" => seconds = number(value()?)?,
             "--connections" => connections = value()?.split(',').map(number).collect::<Result<_, _>>()?,
+            "burst" => with_burst = true,
+            "waiting" => with_waiting = true,
             _ => {
                 let found = Scenario::ALL.iter().find(|(name, _)| *name == word);
-                named.push(*found.ok_or(format!("{word} is no scenario: echo, model, 401, 429"))?);
+                named.push(
+                    *found.ok_or(format!("{word} is no scenario: echo, model, 401, 429, burst, waiting"))?,
+                );
             }
         }
     }
     let folder = std::env::temp_dir().join(format!("moorgate-bench-{}", std::process::id()));
     let duration = Duration::from_secs(seconds as u64);
     let settings = Settings { gateway, this, folder: folder.clone(), rounds, duration };
-    let scenarios = if named.is_empty() { Scenario::ALL.to_vec() } else { named };
+    let all = named.is_empty() && !with_burst && !with_waiting;
+    let scenarios = if all { Scenario::ALL.to_vec() } else { named };
     let measure_all = || {
         for (name, scenario) in &scenarios {
             for connections in &connections {
                 scenario::run(&settings, name, *scenario, *connections)?;
             }
+        }
+        if all || with_burst {
+            burst::run(&settings, 64)?;
+        }
+        if all || with_waiting {
+            burst::run_waiting(&settings)?;
         }
         Ok(())
     };

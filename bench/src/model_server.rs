@@ -1,8 +1,8 @@
 //! A model server on the loopback that costs next to nothing.
 //!
 //! It speaks just enough of the `OpenAI` chat completions API for a provider client: `POST /v1/chat/completions`
-//! answers one fixed completion, whatever was asked, at once or after a fixed delay. It has a thread and a runtime of
-//! its own, so that it never waits for what is being measured.
+//! answers one fixed completion, whatever was asked, at once or after a fixed delay. Besides it takes messages as Meta's
+//! API does: `POST /{number}/messages`. It has a thread and a runtime of its own, so that it never waits for what is being measured.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ const COMPLETION: &str = concat!(
     r#""message":{"role":"assistant","content":"ok"},"finish_reason":"stop"}],"#,
     r#""usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}"#
 );
+/// What Meta's API answers to a message.
+const MESSAGE: &str = r#"{"messaging_product":"whatsapp","messages":[{"id":"wamid.bench"}]}"#;
 const NOT_FOUND: &[u8] = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
 
 /// A running model server. Dropping it stops it.
@@ -29,6 +31,7 @@ const NOT_FOUND: &[u8] = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
 pub struct ModelServer {
     addr: SocketAddr,
     completions: Arc<AtomicU64>,
+    messages: Arc<AtomicU64>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -55,11 +58,18 @@ impl ModelServer {
         };
         let completions = Arc::new(AtomicU64::new(0));
         let (stop, stopped) = oneshot::channel();
-        let service = Service { delay, completions: Arc::clone(&completions), response: response().into() };
+        let messages = Arc::new(AtomicU64::new(0));
+        let service = Service {
+            delay,
+            completions: Arc::clone(&completions),
+            messages: Arc::clone(&messages),
+            completion: response(COMPLETION).into(),
+            message: response(MESSAGE).into(),
+        };
         let thread = std::thread::Builder::new()
             .name("model-server".to_owned())
             .spawn(move || serve(&runtime, listener, service, stopped))?;
-        Ok(Self { addr, completions, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { addr, completions, messages, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Where it listens.
@@ -72,6 +82,12 @@ impl ModelServer {
     #[must_use]
     pub fn completions(&self) -> u64 {
         self.completions.load(Ordering::Relaxed)
+    }
+
+    /// How many messages were sent through it so far.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.messages.load(Ordering::Relaxed)
     }
 }
 
@@ -88,15 +104,15 @@ impl Drop for ModelServer {
 struct Service {
     delay: Option<Duration>,
     completions: Arc<AtomicU64>,
-    response: Arc<[u8]>,
+    messages: Arc<AtomicU64>,
+    completion: Arc<[u8]>,
+    message: Arc<[u8]>,
 }
 
-fn response() -> Vec<u8> {
-    let length = COMPLETION.len();
-    format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{COMPLETION}"
-    )
-    .into()
+fn response(body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
+        .into()
 }
 
 fn serve(runtime: &Runtime, listener: TcpListener, service: Service, stopped: oneshot::Receiver<()>) {
@@ -130,7 +146,11 @@ async fn answer(mut stream: TcpStream, service: Service) {
                 if let Some(delay) = service.delay {
                     tokio::time::sleep(delay).await;
                 }
-                &*service.response
+                &*service.completion
+            }
+            Target::Messages => {
+                service.messages.fetch_add(1, Ordering::Relaxed);
+                &*service.message
             }
             Target::Other => NOT_FOUND,
         };
@@ -144,6 +164,7 @@ async fn answer(mut stream: TcpStream, service: Service) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Target {
     Completions,
+    Messages,
     Other,
 }
 
@@ -151,6 +172,9 @@ impl StartLine for Target {
     fn parse(line: &[u8]) -> Result<Self, String> {
         if line.starts_with(b"POST /v1/chat/completions ") {
             return Ok(Self::Completions);
+        }
+        if line.starts_with(b"POST /") && line.ends_with(b"/messages HTTP/1.1") {
+            return Ok(Self::Messages);
         }
         if line.ends_with(b" HTTP/1.1") { Ok(Self::Other) } else { Err("not a request line".to_owned()) }
     }
@@ -185,7 +209,7 @@ mod tests {
         let server = ModelServer::start(None)?;
         let other = "GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n";
         let answers = exchange(&server, &[ASK, other, ASK]).map_err(|problem| problem.to_string())?;
-        let one = String::from_utf8_lossy(&response()).into_owned();
+        let one = String::from_utf8_lossy(&response(COMPLETION)).into_owned();
         assert_eq!(
             answers,
             [one.as_str(), "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", &one].concat()

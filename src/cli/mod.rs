@@ -110,7 +110,11 @@ impl From<StartError> for Failure {
         let code = match &error {
             StartError::Open(_) | StartError::Store(_) => Self::DATABASE,
             StartError::Bind(BindError::Listen { .. }) | StartError::Entropy(_) => Self::UNAVAILABLE,
-            StartError::Bind(_) | StartError::Provider(_) | StartError::Metrics(_) => Self::CONFIGURATION,
+            StartError::Bind(_)
+            | StartError::Provider(_)
+            | StartError::Channel(_)
+            | StartError::SigningSecret(_)
+            | StartError::Metrics(_) => Self::CONFIGURATION,
         };
         Self::new(code, error)
     }

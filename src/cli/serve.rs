@@ -10,6 +10,7 @@ use super::{Failure, FileArgs, load, print};
 use crate::{
     app::{App, Parts},
     config::{Config, LogFormat, LogLevel, Override, ProviderKind},
+    http::channel_path,
     telemetry::{self, logs},
 };
 
@@ -103,6 +104,10 @@ fn banner(config: &Config, app: &App) -> String {
     line("Database:", &config.database.path.display().to_string());
     line("Provider:", &provider_line(config));
     line("Post to:", "/pair, /webhook");
+    let channels: Vec<&str> = app.channels().map(channel_path).collect();
+    if !channels.is_empty() {
+        line("Channels:", &channels.join(", "));
+    }
     line("Look at:", "/health, /ready, /metrics");
     let minutes = config.gateway.pairing_code_ttl.as_secs().div_ceil(60);
     match app.pairing_code() {

@@ -2,6 +2,9 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+/// What [`BaseUrl::parse`] accepts, in words.
+pub(super) const BASE_URL: &str = "an http or https address without user, query or fragment";
+
 /// An `http` or `https` address that a path can be put behind: no user, query or fragment.
 pub(super) struct BaseUrl<'a> {
     is_plain: bool,

@@ -19,12 +19,15 @@ pub(super) const CONFIG_VARIABLE: &str = "MOORGATE_CONFIG";
 const PREFIX: &str = "MOORGATE_";
 
 /// The names of other gateways and their keys, weakest first. A blank one counts as unset.
-const LEGACY: [(&str, &str); 5] = [
+const LEGACY: [(&str, &str); 8] = [
     ("CONSTRUCT_GATEWAY_TIMEOUT_SECS", "gateway.request_timeout_secs"),
     ("RANTAICLAW_ALLOW_PUBLIC_BIND", "gateway.allow_public_bind"),
     ("ZEROCLAW_ALLOW_PUBLIC_BIND", "gateway.allow_public_bind"),
     ("ZEROCLAW_GATEWAY_HOST", "gateway.host"),
     ("ZEROCLAW_GATEWAY_PORT", "gateway.port"),
+    ("ZEROCLAW_LINQ_SIGNING_SECRET", "channels_config.linq.signing_secret"),
+    ("ZEROCLAW_NEXTCLOUD_TALK_WEBHOOK_SECRET", "channels_config.nextcloud_talk.webhook_secret"),
+    ("ZEROCLAW_WHATSAPP_APP_SECRET", "channels_config.whatsapp.app_secret"),
 ];
 
 /// Puts what the variables say over the layers below.

@@ -5,7 +5,7 @@
 //! is valid, or a [`ConfigError`] with every problem of every layer and where it is. It reads files (the
 //! configuration file, and files that hold secrets) but neither the process's environment nor its arguments.
 //!
-//! There is one file here for each section. A new key is a line in its section's `read` and an entry in
+//! There is one file here for each section, and a folder for `[channels_config]`. A new key is a line in its section's `read` and an entry in
 //! `config.toml.example`.
 
 use std::{
@@ -30,8 +30,8 @@ mod setting;
 mod tests;
 mod value;
 
-pub use channel::{Channels, WebhookChannel};
-pub use database::{Database, Synchronous};
+pub use channel::{Channels, LinqChannel, NextcloudTalkChannel, WebhookChannel, WhatsAppChannel};
+pub use database::{Database, Retention, Synchronous};
 pub use error::{ConfigError, Problem, Source};
 pub use gateway::{Gateway, PairedToken};
 pub use observability::{LogFormat, LogLevel, MetricsBackend, Observability};

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{base_url::BaseUrl, reader::Reader};
+use super::{
+    base_url::{BASE_URL, BaseUrl},
+    reader::Reader,
+};
 use crate::domain::secret::Secret;
 
 const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
@@ -50,7 +53,6 @@ impl Provider {
             ),
         };
         let max_tokens = r.integer("provider.max_tokens", 0..=10_000_000);
-        let system_prompt = r.text("provider.system_prompt");
         Self {
             kind,
             model,
@@ -59,7 +61,7 @@ impl Provider {
             temperature: r.number("provider.temperature", 0.0..=2.0),
             max_tokens: (max_tokens > 0).then_some(max_tokens),
             timeout: r.seconds("provider.timeout_secs", 1..=3600),
-            system_prompt: (!system_prompt.trim().is_empty()).then_some(system_prompt),
+            system_prompt: r.optional_text("provider.system_prompt"),
         }
     }
 }
@@ -80,7 +82,7 @@ fn read_base_url(r: &mut Reader<'_>, default: &str) -> String {
         }
         Some(_) => {}
         None => {
-            r.problem(key, format!("{key} must be an http or https address without user, query or fragment"));
+            r.problem(key, format!("{key} must be {BASE_URL}"));
         }
     }
     given.trim_end_matches('/').to_owned()

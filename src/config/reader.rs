@@ -6,6 +6,7 @@
 use std::{collections::BTreeSet, fmt::Display, fs, ops::RangeInclusive, path::Path, time::Duration};
 
 use super::{
+    base_url::{BASE_URL, BaseUrl},
     error::{ConfigError, Problem, Source},
     setting::Settings,
     value::{Entry, Value},
@@ -45,7 +46,12 @@ impl<'a> Reader<'a> {
 
     /// Text, as it was given.
     pub(super) fn text(&mut self, key: &'static str) -> String {
-        self.get(key, "text", |value| value.as_text().map(str::to_owned)).unwrap_or_default()
+        self.any_text(key).unwrap_or_default()
+    }
+
+    /// Text that may be blank, which is none.
+    pub(super) fn optional_text(&mut self, key: &'static str) -> Option<String> {
+        self.any_text(key).filter(|text| !text.trim().is_empty())
     }
 
     /// Text that must not be blank.
@@ -55,9 +61,7 @@ impl<'a> Reader<'a> {
 
     /// Text that must not be blank because of what the key `because` says.
     pub(super) fn needed_text(&mut self, key: &'static str, because: &'static str) -> String {
-        let Some(text) = self.get(key, "text", |value| value.as_text().map(str::to_owned)) else {
-            return String::new();
-        };
+        let Some(text) = self.any_text(key) else { return String::new() };
         if let Some(reason) = self.entry(because).filter(|_| text.trim().is_empty()) {
             self.report(
                 &reason.source,
@@ -76,6 +80,21 @@ impl<'a> Reader<'a> {
     ) -> String {
         self.get(key, must, |value| value.as_text().filter(|text| is_valid(text)).map(str::to_owned))
             .unwrap_or_default()
+    }
+
+    /// The address of an API, without a slash at its end; it may be blank. Plain http will do for this machine
+    /// alone. Never shows the address: it may hold a password.
+    pub(super) fn base_url(&mut self, key: &'static str) -> String {
+        let Some(given) = self.optional_text(key) else { return String::new() };
+        match BaseUrl::parse(&given) {
+            Some(url) if url.is_plain_to_another_machine() => self.problem(
+                key,
+                format!("{key} must not be plain http to another machine: messages could be read on the way"),
+            ),
+            Some(_) => {}
+            None => self.problem(key, format!("{key} must be {BASE_URL}")),
+        }
+        given.trim_end_matches('/').to_owned()
     }
 
     /// A whole number. The range is one of its type.
@@ -120,6 +139,16 @@ impl<'a> Reader<'a> {
 
     /// A list of secrets, none of them blank.
     pub(super) fn secrets(&mut self, key: &'static str) -> Vec<Secret> {
+        self.secrets_that(key, "", |_| true)
+    }
+
+    /// A list of secrets for which `is_valid` holds, none of them blank; `must` says in words when it does.
+    pub(super) fn secrets_that(
+        &mut self,
+        key: &'static str,
+        must: &str,
+        is_valid: impl Fn(&str) -> bool,
+    ) -> Vec<Secret> {
         let Some(entry) = self.entry(key) else { return Vec::new() };
         let Value::List(items) = &entry.value else {
             self.report(&entry.source, format!("{key} must be a list of text"));
@@ -128,7 +157,8 @@ impl<'a> Reader<'a> {
         let mut secrets = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
             match item.value.as_text().ok_or("must be text").and_then(parse_secret) {
-                Ok(Some(secret)) => secrets.push(secret),
+                Ok(Some(secret)) if is_valid(secret.expose()) => secrets.push(secret),
+                Ok(Some(_)) => self.report(&item.source, format!("{key}[{index}] {must}")),
                 Ok(None) => self.report(&item.source, format!("{key}[{index}] must not be blank")),
                 Err(must) => self.report(&item.source, format!("{key}[{index}] {must}")),
             }
@@ -138,7 +168,7 @@ impl<'a> Reader<'a> {
 
     /// A secret given under `key`, or in the file that `file_key` names. Blank is none.
     pub(super) fn secret(&mut self, key: &'static str, file_key: &'static str) -> Option<Secret> {
-        let given = self.inline_secret(key);
+        let given = self.secret_text(key);
         let path = self.text(file_key);
         if path.is_empty() {
             return given;
@@ -156,21 +186,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Notes that something is wrong, where `key` was given.
-    pub(super) fn problem(&mut self, key: &'static str, text: String) {
-        if let Some(entry) = self.entry(key) {
-            self.report(&entry.source, text);
-        }
-    }
-
-    /// Notes what the operator should know, where `key` was given.
-    pub(super) fn warning(&mut self, key: &'static str, text: String) {
-        if let Some(entry) = self.entry(key) {
-            self.warnings.push(Problem { source: entry.source.clone(), text });
-        }
-    }
-
-    fn inline_secret(&mut self, key: &'static str) -> Option<Secret> {
+    /// A secret given under `key`. Blank is none.
+    pub(super) fn secret_text(&mut self, key: &'static str) -> Option<Secret> {
         let entry = self.entry(key)?;
         match entry.value.as_text().ok_or("must be text").and_then(parse_secret) {
             Ok(secret) => secret,
@@ -179,6 +196,44 @@ impl<'a> Reader<'a> {
                 None
             }
         }
+    }
+
+    /// Notes that something is wrong, where `key` was given.
+    pub(super) fn problem(&mut self, key: &str, text: String) {
+        if let Some(entry) = self.settings.entry(key) {
+            self.report(&entry.source, text);
+        }
+    }
+
+    /// Notes what the operator should know, where `key` was given.
+    pub(super) fn warning(&mut self, key: &str, text: String) {
+        if let Some(entry) = self.settings.entry(key) {
+            self.warnings.push(Problem { source: entry.source.clone(), text });
+        }
+    }
+
+    /// Notes of every key of a section that says something else than its default does that it is not used.
+    pub(super) fn warn_unused(&mut self, section: &str, reason: &str) {
+        let unused = self.settings.changed_in(section).map(|(key, entry)| Problem {
+            source: entry.source.clone(),
+            text: format!("{key} is not used: {reason}"),
+        });
+        self.warnings.extend(unused);
+    }
+
+    /// The one of `key` and the key of its file, if it has one, that is not blank.
+    pub(super) fn find_given(&self, key: &str) -> Option<String> {
+        let is_given = |key: &String| self.settings.entry(key).is_some_and(|entry| !entry.value.is_blank());
+        [key.to_owned(), format!("{key}_file")].into_iter().find(is_given)
+    }
+
+    /// Whether a layer above the defaults has `key`, whatever it says.
+    pub(super) fn is_mentioned(&self, key: &str) -> bool {
+        self.settings.is_mentioned(key)
+    }
+
+    fn any_text(&mut self, key: &'static str) -> Option<String> {
+        self.get(key, "text", |value| value.as_text().map(str::to_owned))
     }
 
     /// What `convert` makes of the value in force. What it refuses is shown, so this is not for secrets.

@@ -79,6 +79,21 @@ impl Settings {
         self.given.get(key).or_else(|| self.defaults.get(key))
     }
 
+    /// Whether a layer above the defaults has `key`, whatever it says.
+    pub(super) fn is_mentioned(&self, key: &str) -> bool {
+        self.given.contains_key(key)
+    }
+
+    /// The keys of a section that say something else than their default does, in the order of their names.
+    pub(super) fn changed_in(&self, section: &str) -> impl Iterator<Item = (&str, &Entry)> {
+        let prefix = format!("{section}.");
+        self.given
+            .iter()
+            .filter(move |(key, _)| key.starts_with(&prefix))
+            .filter(|(key, entry)| !entry.value.is_blank() && self.defaults.get(*key) != Some(*entry))
+            .map(|(key, entry)| (key.as_str(), entry))
+    }
+
     /// The names of all keys.
     pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
         self.names(false)

@@ -14,7 +14,15 @@ pub(super) struct Entry {
     pub(super) source: Source,
 }
 
+/// Where a value was given does not count.
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
 /// What a layer gives for a key.
+#[derive(PartialEq)]
 pub(super) enum Value {
     Text(String),
     Integer(i64),
@@ -60,6 +68,11 @@ impl Value {
 
     pub(super) fn as_text(&self) -> Option<&str> {
         if let Self::Text(text) = self { Some(text) } else { None }
+    }
+
+    /// Whether it is text that says nothing.
+    pub(super) fn is_blank(&self) -> bool {
+        self.as_text().is_some_and(|text| text.trim().is_empty())
     }
 
     pub(super) fn as_integer(&self) -> Option<i64> {

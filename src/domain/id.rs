@@ -22,3 +22,7 @@ id!(/// An accepted message: `message.id`, in order of acceptance.
     MessageId);
 id!(/// A pairing code: `pairing_code.id`.
     CodeId);
+id!(/// A conversation on a channel: `conversation.id`, never given out twice.
+    ConversationId);
+id!(/// A part of a reply: `delivery.id`, in the order in which a conversation's are sent.
+    DeliveryId);

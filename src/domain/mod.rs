@@ -2,12 +2,17 @@
 //!
 //! A value that exists is valid: the constructors are the only places that look at raw text.
 
+pub mod allow_list;
+pub mod channel;
 pub mod client;
+pub mod delivery;
+pub mod hex;
 pub mod id;
 pub mod idempotency;
 pub mod message;
 pub mod pairing;
 pub mod rate;
 pub mod secret;
+pub mod split;
 pub mod time;
 pub mod token;

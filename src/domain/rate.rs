@@ -22,11 +22,13 @@ pub enum Scope {
     Pair,
     /// `POST /webhook`.
     Webhook,
+    /// Calls of platforms whose signature is bad.
+    Signature,
 }
 
 impl Scope {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Pair, Self::Webhook];
+    pub const ALL: [Self; 3] = [Self::Pair, Self::Webhook, Self::Signature];
 
     /// The name in the database and in the `RateLimit` fields.
     #[must_use]
@@ -34,6 +36,7 @@ impl Scope {
         match self {
             Self::Pair => "pair",
             Self::Webhook => "webhook",
+            Self::Signature => "signature",
         }
     }
 }

@@ -5,7 +5,10 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::secret::Secret;
+use super::{
+    hex::{self, Hex},
+    secret::Secret,
+};
 
 /// A bearer token in clear: `zc_` and 64 lowercase hex characters.
 #[derive(Debug, Clone)]
@@ -52,14 +55,7 @@ impl TokenHash {
     /// Reads 64 hex characters in either case.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
-        let mut bytes = [0; 32];
-        if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return None;
-        }
-        for (i, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
-        }
-        Some(Self(bytes))
+        hex::decode(text).map(Self)
     }
 
     /// Whether both are the same, in constant time.
@@ -78,15 +74,6 @@ impl fmt::Display for TokenHash {
 impl fmt::Debug for TokenHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[token hash]")
-    }
-}
-
-/// Bytes as lowercase hex.
-pub struct Hex<'a>(pub &'a [u8]);
-
-impl fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

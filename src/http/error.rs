@@ -14,7 +14,9 @@ use serde::Serialize;
 
 use super::reply;
 use crate::{
-    domain::time::retry_after_secs, repository::StoreError, service::pairing::PairingError,
+    domain::{channel::ChannelKind, time::retry_after_secs},
+    repository::StoreError,
+    service::pairing::PairingError,
     telemetry::metrics::Component,
 };
 
@@ -37,6 +39,11 @@ pub(super) enum ApiError {
     KeyMismatch,
     ProviderFailed,
     Overloaded,
+    NotConfigured(ChannelKind),
+    InvalidSignature,
+    SignatureRateLimited(Duration),
+    InvalidPayload,
+    InboxFull,
     Storage(StoreError),
     Internal(Cow<'static, str>),
 }
@@ -62,20 +69,23 @@ impl ApiError {
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NotConfigured(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TimedOut => StatusCode::REQUEST_TIMEOUT,
-            Self::PairRateLimited(_) | Self::WebhookRateLimited(_) | Self::LockedOut(_) => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
+            Self::PairRateLimited(_)
+            | Self::WebhookRateLimited(_)
+            | Self::SignatureRateLimited(_)
+            | Self::LockedOut(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::InvalidCode => StatusCode::FORBIDDEN,
-            Self::Unauthorized { .. } | Self::WrongSecret => StatusCode::UNAUTHORIZED,
-            Self::InvalidBody | Self::InvalidKey => StatusCode::BAD_REQUEST,
+            Self::Unauthorized { .. } | Self::WrongSecret | Self::InvalidSignature => {
+                StatusCode::UNAUTHORIZED
+            }
+            Self::InvalidBody | Self::InvalidKey | Self::InvalidPayload => StatusCode::BAD_REQUEST,
             Self::KeyRunning(_) => StatusCode::CONFLICT,
             Self::KeyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
             Self::ProviderFailed | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Overloaded | Self::Storage(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::InboxFull | Self::Storage(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -101,7 +111,13 @@ impl ApiError {
             Self::KeyRunning(_) => "Request with this idempotency key is still being processed",
             Self::KeyMismatch => "Idempotency key was used with a different request body",
             Self::ProviderFailed => "LLM request failed",
-            Self::Overloaded => "Too many requests in flight. Please retry later.",
+            Self::Overloaded | Self::InboxFull => "Too many requests in flight. Please retry later.",
+            Self::NotConfigured(kind) => return format!("{} not configured", kind.title()).into(),
+            Self::InvalidSignature => "Invalid signature",
+            Self::SignatureRateLimited(_) => {
+                "Too many requests with an invalid signature. Please retry later."
+            }
+            Self::InvalidPayload => "Invalid JSON payload",
             Self::Storage(_) => "Storage unavailable. Please retry later.",
             Self::Internal(_) => "Internal server error",
         })
@@ -111,10 +127,11 @@ impl ApiError {
         match self {
             Self::PairRateLimited(wait)
             | Self::WebhookRateLimited(wait)
+            | Self::SignatureRateLimited(wait)
             | Self::LockedOut(wait)
             | Self::KeyRunning(wait) => Some(*wait),
             Self::Overloaded | Self::Storage(StoreError::Busy) => Some(Duration::from_secs(1)),
-            Self::Storage(StoreError::Full) => Some(Duration::from_secs(30)),
+            Self::InboxFull | Self::Storage(StoreError::Full) => Some(Duration::from_secs(30)),
             Self::Storage(_) => Some(Duration::from_secs(5)),
             _ => None,
         }
@@ -125,7 +142,7 @@ impl ApiError {
             Self::Unauthorized { token_given: true } => {
                 Some(HeaderValue::from_static(r#"Bearer realm="moorgate", error="invalid_token""#))
             }
-            Self::Unauthorized { token_given: false } | Self::WrongSecret => {
+            Self::Unauthorized { token_given: false } | Self::WrongSecret | Self::InvalidSignature => {
                 Some(HeaderValue::from_static(r#"Bearer realm="moorgate""#))
             }
             _ => None,
@@ -250,9 +267,34 @@ mod tests {
         ]
     }
 
+    /// Those of the channels.
+    fn channel_table() -> Vec<(ApiError, u16, &'static str)> {
+        vec![
+            (
+                ApiError::InboxFull,
+                503,
+                r#"{"error":"Too many requests in flight. Please retry later.","retry_after":30}"#,
+            ),
+            (ApiError::NotConfigured(ChannelKind::WhatsApp), 404, r#"{"error":"WhatsApp not configured"}"#),
+            (ApiError::NotConfigured(ChannelKind::Linq), 404, r#"{"error":"Linq not configured"}"#),
+            (
+                ApiError::NotConfigured(ChannelKind::NextcloudTalk),
+                404,
+                r#"{"error":"Nextcloud Talk not configured"}"#,
+            ),
+            (ApiError::InvalidSignature, 401, r#"{"error":"Invalid signature"}"#),
+            (
+                ApiError::SignatureRateLimited(WAIT),
+                429,
+                r#"{"error":"Too many requests with an invalid signature. Please retry later.","retry_after":2}"#,
+            ),
+            (ApiError::InvalidPayload, 400, r#"{"error":"Invalid JSON payload"}"#),
+        ]
+    }
+
     #[tokio::test]
     async fn every_error_has_its_status_its_sentence_and_its_headers() {
-        for (error, status, body) in table() {
+        for (error, status, body) in table().into_iter().chain(channel_table()) {
             let wait = error.wait();
             let response = error.clone().into_response();
             assert_eq!(response.status().as_u16(), status, "{error:?}");

@@ -5,6 +5,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::{reply, state::AppState};
+use crate::service::inbox::ChannelsHealth;
 
 #[derive(Serialize)]
 struct Health {
@@ -30,8 +31,12 @@ struct Components {
 pub(super) async fn get(State(state): State<AppState>) -> Response {
     let status = state.status.status();
     let word = |ok| if ok { "ok" } else { "error" };
-    let components =
-        Components { gateway: word(status.writes), channels: "disabled", scheduler: word(status.sweeper) };
+    let channels = match state.inbox.health() {
+        ChannelsHealth::Disabled => "disabled",
+        ChannelsHealth::Ok => "ok",
+        ChannelsHealth::Degraded => "degraded",
+    };
+    let components = Components { gateway: word(status.writes), channels, scheduler: word(status.sweeper) };
     let runtime = Runtime { components, uptime_secs: state.uptime().as_secs() };
     let paired = state.tokens.any_live(state.clock.now());
     reply::json(StatusCode::OK, &Health { status: "ok", paired, runtime })

@@ -80,5 +80,6 @@ fn label_of(scope: Scope) -> RateScope {
     match scope {
         Scope::Pair => RateScope::Pair,
         Scope::Webhook => RateScope::Webhook,
+        Scope::Signature => RateScope::Signature,
     }
 }

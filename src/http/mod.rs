@@ -2,6 +2,7 @@
 //! table in `error`.
 
 pub mod bind;
+mod channel;
 mod error;
 mod extract;
 mod health;
@@ -14,6 +15,7 @@ mod reply;
 pub mod server;
 mod state;
 mod webhook;
+mod whatsapp;
 
 use axum::{
     Router,
@@ -23,6 +25,7 @@ use axum::{
 };
 use tower_http::catch_panic::CatchPanicLayer;
 
+pub use channel::path_of as channel_path;
 pub use state::{AppState, HttpSettings, StateParts};
 
 use error::ApiError;
@@ -35,6 +38,7 @@ pub fn router(state: AppState) -> Router {
         .route("/metrics", get(metrics::get))
         .route("/pair", post(pair::post))
         .route("/webhook", post(webhook::post))
+        .merge(channel::routes())
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(CatchPanicLayer::custom(|_| ApiError::internal("a handler panicked").into_response()))

@@ -12,10 +12,12 @@ use std::{
 use http::HeaderValue;
 use tokio_util::sync::CancellationToken;
 
+use super::channel::path_of;
 use crate::{
-    domain::secret::Secret,
+    channel::signature::StandardWebhooks,
+    domain::{channel::ChannelKind, secret::Secret},
     repository::{RateLimitRepository, StoreStatusRepository, TokenRepository},
-    service::{pairing::PairingService, turn::TurnService},
+    service::{inbox::InboxService, pairing::PairingService, turn::TurnService},
     system::SteadyClock,
     telemetry::Metrics,
 };
@@ -27,10 +29,25 @@ pub struct HttpSettings {
     pub require_pairing: bool,
     /// What `X-Webhook-Secret` must be.
     pub webhook_secret: Option<Secret>,
+    /// What checks signatures in its place.
+    pub webhook_signature: Option<Arc<StandardWebhooks>>,
     /// The longest body, in bytes.
     pub max_body_bytes: usize,
+    /// The longest body of a signed call of WhatsApp; `None`: as any other.
+    pub whatsapp_max_body_bytes: Option<usize>,
+    /// What Meta must send to be told that the callback is ours.
+    pub whatsapp_verify_token: Option<Secret>,
     /// The time for one request, from its head to its response.
     pub request_timeout: Duration,
+}
+
+impl HttpSettings {
+    /// The longest body that the route with this path takes, in bytes.
+    #[must_use]
+    pub fn max_body_bytes_of(&self, path: &str) -> usize {
+        let own = self.whatsapp_max_body_bytes.filter(|_| path == path_of(ChannelKind::WhatsApp));
+        own.unwrap_or(self.max_body_bytes)
+    }
 }
 
 /// What the state is made of.
@@ -45,6 +62,8 @@ pub struct StateParts {
     pub status: Arc<dyn StoreStatusRepository>,
     /// Messages and answers.
     pub turns: Arc<TurnService>,
+    /// Messages of channels and the replies to them.
+    pub inbox: Arc<InboxService>,
     /// The time.
     pub clock: Arc<SteadyClock>,
     /// Where it counts.

@@ -17,9 +17,10 @@ use super::{
     state::AppState,
 };
 use crate::{
+    channel::signature::StandardWebhooks,
     domain::{
         client::{ClientAddress, Owner},
-        idempotency::BodyHash,
+        idempotency::{BodyHash, IdempotencyKey},
         rate::{RateClient, Scope},
     },
     repository::{NewTurn, PendingHit},
@@ -43,7 +44,7 @@ struct ReplayResponse<'a> {
     model: &'a str,
 }
 
-/// Rate limit, bearer, secret, body, key, work: in this order.
+/// Rate limit, bearer, secret or signature, body, key, work: in this order.
 pub(super) async fn post(
     State(state): State<AppState>,
     Client(address): Client,
@@ -79,13 +80,22 @@ async fn read(
     if settings.require_pairing && bearer.token().is_none() {
         return Err(ApiError::Unauthorized { token_given: bearer == Bearer::Invalid });
     }
-    if let Some(secret) = &settings.webhook_secret {
+    // A signature stands in for the secret; where there is no secret, every request must be signed.
+    let is_signed = settings.webhook_secret.is_none() || head.headers.contains_key("webhook-signature");
+    let signature = settings.webhook_signature.as_ref().filter(|_| is_signed);
+    if let (None, Some(secret)) = (signature, &settings.webhook_secret) {
         let given = reply::only(&head.headers, "x-webhook-secret");
         given.filter(|given| secret.matches(given)).ok_or(ApiError::WrongSecret)?;
     }
     let body = message::read_body(body, settings.max_body_bytes).await?;
+    let verify = |by: &Arc<StandardWebhooks>| by.verify(&head.headers, &body, state.clock.now());
+    let id = signature.map(verify).transpose().map_err(|_| ApiError::InvalidSignature)?;
     let text = message::parse(&head.headers, &body)?;
-    let key = key::read(&head.headers).map_err(|_| ApiError::InvalidKey)?;
+    let key = match (key::read(&head.headers), id) {
+        (Ok(None), Some(id)) => IdempotencyKey::stored(id).map(Some),
+        (key, _) => key,
+    };
+    let key = key.map_err(|_| ApiError::InvalidKey)?;
     Ok(NewTurn {
         owner: bearer.token().map_or(Owner::Address(address), Owner::Token),
         key: key.map(|key| (key, BodyHash(Sha256::digest(&body).into()))),

@@ -1,4 +1,7 @@
 //! Use cases that need more than one repository or provider.
 
+pub mod agent;
+pub mod inbox;
 pub mod pairing;
+mod schedule;
 pub mod turn;

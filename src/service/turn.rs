@@ -5,8 +5,7 @@
 //! with its claim; for any other the claim is being written while the model works.
 
 use std::{
-    future::Future,
-    pin::{Pin, pin},
+    pin::pin,
     sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
@@ -17,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     domain::{idempotency::running_retry_after, message::Answer},
-    provider::{Kind, Provider, ProviderError},
+    provider::ProviderError,
     repository::{
         ClaimOutcome, Lease, NewTurn, RateLimitRepository, StoreError, StoreStatusRepository, TurnEnd,
         TurnRepository, Written,
@@ -25,11 +24,11 @@ use crate::{
     system::SteadyClock,
     telemetry::{
         Metrics,
-        metrics::{
-            Component, IdempotencyOutcome, LevelGuard, ModelMetrics, ProviderLabel, TurnOutcome as Outcome,
-        },
+        metrics::{IdempotencyOutcome, TurnOutcome as Outcome},
     },
 };
+
+use super::agent::{Agent, Begun};
 
 /// The first and the longest pause between two tries to write an answer.
 const SETTLE_PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
@@ -60,7 +59,7 @@ pub struct TurnParts {
     /// How the store is doing.
     pub status: Arc<dyn StoreStatusRepository>,
     /// The model.
-    pub provider: Arc<dyn Provider>,
+    pub agent: Arc<Agent>,
     /// The time.
     pub clock: Arc<SteadyClock>,
     /// Where it counts.
@@ -72,7 +71,6 @@ pub struct TurnParts {
 /// Runs turns.
 pub struct TurnService {
     parts: TurnParts,
-    model: ModelMetrics,
     in_flight: Arc<Semaphore>,
     tasks: TaskTracker,
     stopping: CancellationToken,
@@ -81,21 +79,12 @@ pub struct TurnService {
 /// The wait for a sender whose key another process put on record: the next request finds out what it stands for.
 const CONTENDED_WAIT: Duration = Duration::from_secs(1);
 
-type Work = Pin<Box<dyn Future<Output = Result<Answer, ProviderError>> + Send>>;
-
 impl TurnService {
     /// A service with no turn at work.
     #[must_use]
     pub fn new(parts: TurnParts) -> Arc<Self> {
-        let model = parts.metrics.agent.model(label_of(parts.provider.kind()), parts.provider.model());
         let in_flight = Arc::new(Semaphore::new(parts.max_in_flight));
-        Arc::new(Self {
-            parts,
-            model,
-            in_flight,
-            tasks: TaskTracker::new(),
-            stopping: CancellationToken::new(),
-        })
+        Arc::new(Self { parts, in_flight, tasks: TaskTracker::new(), stopping: CancellationToken::new() })
     }
 
     /// Answers one message.
@@ -131,7 +120,7 @@ impl TurnService {
             self.parts.metrics.turns.outcome(Outcome::Resumed);
             self.tasks.spawn(async move {
                 let Ok(permit) = Arc::clone(&service.in_flight).acquire_owned().await else { return };
-                let mut begun = service.begin_work(&lease);
+                let mut begun = service.begin(&lease);
                 let result = (&mut begun.work).await;
                 drop(permit);
                 service.finish(lease, begun, result).await.ok();
@@ -167,7 +156,7 @@ impl TurnService {
         mut lease: Lease,
         permit: OwnedSemaphorePermit,
     ) -> Result<TurnReply, StoreError> {
-        let mut begun = self.begin_work(&lease);
+        let mut begun = self.begin(&lease);
         if self.parts.status.status().writes {
             let at_once = begun.work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             if let Poll::Ready(result) = at_once {
@@ -180,16 +169,8 @@ impl TurnService {
         task.await.unwrap_or(Ok(TurnReply::Failed))
     }
 
-    fn begin_work(&self, lease: &Lease) -> Begun {
-        let metrics = &self.parts.metrics;
-        self.model.started();
-        self.model.requested();
-        let (provider, text) = (Arc::clone(&self.parts.provider), Arc::clone(&lease.turn.text));
-        Begun {
-            work: Box::pin(async move { provider.answer(&text).await }),
-            since: self.parts.clock.monotonic(),
-            _level: metrics.turns.running(),
-        }
+    fn begin(&self, lease: &Lease) -> Begun {
+        self.parts.agent.begin(Arc::clone(&lease.turn.text))
     }
 
     /// Writes the claim while the model works. If it cannot be written, the work is dropped: nobody would get its answer. A
@@ -263,37 +244,11 @@ impl TurnService {
         }
     }
 
-    /// Counts and logs what came of the work.
     fn end_of(&self, begun: &Begun, result: Result<Answer, ProviderError>) -> TurnEnd {
-        let metrics = &self.parts.metrics;
-        let took = self.parts.clock.monotonic().saturating_sub(begun.since);
-        self.model.finished(took);
-        metrics.agent.latency(took);
+        self.parts.agent.ended(begun, &result);
         match result {
-            Ok(answer) => {
-                metrics.turns.outcome(Outcome::Answered);
-                TurnEnd::Answered(answer)
-            }
-            Err(error) => {
-                tracing::warn!(%error, class = error.class(), "a turn failed");
-                metrics.turns.outcome(Outcome::Failed);
-                metrics.agent.error(Component::Provider);
-                TurnEnd::Failed(error.class())
-            }
+            Ok(answer) => TurnEnd::Answered(answer),
+            Err(error) => TurnEnd::Failed(error.class()),
         }
-    }
-}
-
-/// Work that has begun.
-struct Begun {
-    work: Work,
-    since: Duration,
-    _level: LevelGuard,
-}
-
-fn label_of(kind: Kind) -> ProviderLabel {
-    match kind {
-        Kind::Echo => ProviderLabel::Echo,
-        Kind::OpenAi => ProviderLabel::OpenAi,
     }
 }

@@ -149,10 +149,10 @@ impl BatchState {
             return Ok(Vec::new());
         }
         self.load_numbers(conn, turns).await?;
-        let mut next = self.next_message(conn).await?;
+        let new = turns.iter().filter(|turn| turn.id.is_none()).count();
+        let mut new_ids = self.take_message_ids(conn, new).await?.into_iter();
         let ids: Vec<MessageId> =
-            turns.iter().map(|turn| turn.id.unwrap_or_else(|| take_next(&mut next))).collect();
-        self.next_message = Some(next);
+            turns.iter().filter_map(|turn| turn.id.or_else(|| new_ids.next())).collect();
         let numbers: Vec<Option<i64>> = turns.iter().map(|turn| self.next_number(turn)).collect();
         insert_messages(conn, context.run_id, turns, &ids).await?;
         update_messages(conn, turns).await?;
@@ -163,13 +163,21 @@ impl BatchState {
         Ok(ids.into_iter().map(TurnReply::Done).collect())
     }
 
-    async fn next_message(&self, conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-        if let Some(next) = self.next_message {
-            return Ok(next);
-        }
-        let newest =
-            sqlx::query!(r#"SELECT coalesce(max(id), 0) AS "id!: i64" FROM message"#).fetch_one(conn).await?;
-        Ok(newest.id.saturating_add(1))
+    /// The numbers of the next `count` messages.
+    pub(super) async fn take_message_ids(
+        &mut self,
+        conn: &mut SqliteConnection,
+        count: usize,
+    ) -> Result<Vec<MessageId>, sqlx::Error> {
+        let next = if let Some(next) = self.next_message {
+            next
+        } else {
+            let newest = sqlx::query!(r#"SELECT coalesce(max(id), 0) AS "id!: i64" FROM message"#);
+            newest.fetch_one(conn).await?.id.saturating_add(1)
+        };
+        let ids: Vec<MessageId> = (next..i64::MAX).take(count).map(MessageId).collect();
+        self.next_message = ids.last().map_or(Some(next), |last| Some(last.0 + 1));
+        Ok(ids)
     }
 
     fn next_number(&mut self, turn: &TurnCommand) -> Option<i64> {
@@ -251,12 +259,6 @@ impl BatchState {
     }
 }
 
-fn take_next(next: &mut i64) -> MessageId {
-    let id = MessageId(*next);
-    *next = next.saturating_add(1);
-    id
-}
-
 /// Writes hits inside a transaction: those of one client in one millisecond are one row.
 pub(super) async fn write_hits(conn: &mut SqliteConnection, hits: &[Hit]) -> Result<(), sqlx::Error> {
     if hits.is_empty() {
@@ -268,17 +270,20 @@ pub(super) async fn write_hits(conn: &mut SqliteConnection, hits: &[Hit]) -> Res
     }
     let mut rows = Rows::default();
     for (hit, count) in counts {
-        let scope = i64::from(hit.scope == Scope::Webhook);
         let token = hit.client.token.map_or(0, |id| id.0);
         rows.push(|row| {
-            row.int(hit.at.0).int(scope).int(token).display(hit.client.address).int(count);
+            row.int(hit.at.0)
+                .bytes(hit.scope.as_str().as_bytes())
+                .int(token)
+                .display(hit.client.address)
+                .int(count);
         });
     }
     let (json, blob) = rows.finish();
     sqlx::query!(
         "INSERT INTO rate_hit (at_ms, scope, token_id, address, hits)
-         SELECT r.value ->> 0, CASE r.value ->> 1 WHEN 0 THEN 'pair' ELSE 'webhook' END, r.value ->> 2,
-                CAST(substr(?2, r.value ->> 3, r.value ->> 4) AS TEXT), r.value ->> 5
+         SELECT r.value ->> 0, CAST(substr(?2, r.value ->> 1, r.value ->> 2) AS TEXT), r.value ->> 3,
+                CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT), r.value ->> 6
          FROM jsonb_each(?1) AS r WHERE true
          ON CONFLICT (at_ms, scope, token_id, address) DO UPDATE SET hits = rate_hit.hits + excluded.hits",
         json,

@@ -2,11 +2,15 @@
 
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
-use tokio::sync::{mpsc::error::TrySendError, oneshot};
+use tokio::sync::{
+    mpsc::{Sender, error::TrySendError},
+    oneshot,
+};
 
 use super::{
     Shared,
     batch::{Hit, TurnCommand},
+    inbox::AcceptCommand,
     memory::Memory,
 };
 use crate::{repository::StoreError, telemetry::metrics::WriterErrorKind};
@@ -17,6 +21,8 @@ pub(super) enum Command {
     Hit(Hit, Option<oneshot::Sender<Result<(), StoreError>>>),
     /// Write a turn.
     Turn(TurnCommand),
+    /// Accept a call of a platform.
+    Accept(AcceptCommand),
     /// Count a hit and run a rare step.
     Step(Option<Hit>, Box<dyn Call>),
     /// Look for edits by other processes, and say when memory is up to date.
@@ -31,7 +37,7 @@ impl Command {
             Self::Hit(hit, _) => Some(*hit),
             Self::Turn(turn) => turn.hit,
             Self::Step(hit, _) => *hit,
-            Self::Look(_) | Self::Close => None,
+            Self::Accept(_) | Self::Look(_) | Self::Close => None,
         }
     }
 }
@@ -81,8 +87,17 @@ impl<S: Step> Call for StepCall<S> {
 impl Shared {
     /// Puts a command into the queue. If it has no room, the command's hit is not counted either.
     pub(super) fn enqueue(&self, command: Command) -> Result<(), StoreError> {
+        self.enqueue_in(&self.queue, command)
+    }
+
+    /// Puts a command of the channels into their queue: a burst of them is not to hold up who waits for an answer.
+    pub(super) fn enqueue_of_channels(&self, command: Command) -> Result<(), StoreError> {
+        self.enqueue_in(&self.channel_queue, command)
+    }
+
+    fn enqueue_in(&self, queue: &Sender<Command>, command: Command) -> Result<(), StoreError> {
         self.metrics.writer.queue().raise(1);
-        let Err(refused) = self.queue.try_send(command) else { return Ok(()) };
+        let Err(refused) = queue.try_send(command) else { return Ok(()) };
         self.metrics.writer.queue().lower(1);
         let (command, error) = match refused {
             TrySendError::Full(command) => (command, StoreError::Busy),
@@ -99,6 +114,13 @@ impl Shared {
     pub(super) async fn step<S: Step>(&self, hit: Option<Hit>, step: S) -> Result<S::Output, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.enqueue(Command::Step(hit, Box::new(StepCall { step, output: None, reply })))?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Runs a step of the work on channels, which nobody waits for.
+    pub(super) async fn step_of_channels<S: Step>(&self, step: S) -> Result<S::Output, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.enqueue_of_channels(Command::Step(None, Box::new(StepCall { step, output: None, reply })))?;
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 }

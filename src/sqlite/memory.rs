@@ -14,7 +14,13 @@ use std::{
 use sqlx::SqliteConnection;
 use tokio::time::Instant;
 
-use super::{StoreLimits, key_filter::KeyFilter, sweep::Cursor};
+use super::{
+    StoreLimits,
+    inbox::{WaitingCount, count_waiting},
+    key_filter::KeyFilter,
+    retention::Progress,
+    sweep::Cursor,
+};
 use crate::domain::{
     client::Owner,
     id::TokenId,
@@ -23,13 +29,17 @@ use crate::domain::{
     time::Millis,
     token::TokenHash,
 };
+use crate::telemetry::Metrics;
 
 pub(super) struct Memory {
     tokens: RwLock<HashMap<TokenHash, LiveToken>>,
     pair: Mutex<RateTable<RateClient>>,
     webhook: Mutex<RateTable<RateClient>>,
+    signature: Mutex<RateTable<RateClient>>,
+    pub(super) waiting: WaitingCount,
     keys: Mutex<Keys>,
     swept_to: Mutex<Cursor>,
+    forgotten_to: Mutex<Progress>,
     looked_at: Mutex<Instant>, // when the writer last looked for edits by other processes
     pub(super) writes_ok: AtomicBool,
     pub(super) sweeper_ok: AtomicBool,
@@ -79,13 +89,16 @@ pub(super) enum KeyState {
 }
 
 impl Memory {
-    pub(super) fn new(limits: &StoreLimits, now: Millis) -> Self {
+    pub(super) fn new(limits: &StoreLimits, metrics: &Metrics, now: Millis) -> Self {
         Self {
             tokens: RwLock::default(),
             pair: Mutex::new(RateTable::new(limits.pair_per_minute, limits.rate_clients)),
             webhook: Mutex::new(RateTable::new(limits.webhook_per_minute, limits.rate_clients)),
+            signature: Mutex::new(RateTable::new(limits.signature_per_minute, limits.rate_clients)),
+            waiting: WaitingCount::new(metrics.channels.waiting().clone()),
             keys: Mutex::new(Keys { running: HashMap::new(), filter: KeyFilter::new(limits.key_ttl, now) }),
             swept_to: Mutex::default(),
+            forgotten_to: Mutex::default(),
             looked_at: Mutex::new(Instant::now()),
             writes_ok: AtomicBool::new(true),
             sweeper_ok: AtomicBool::new(true),
@@ -98,6 +111,7 @@ impl Memory {
         match scope {
             Scope::Pair => lock(&self.pair),
             Scope::Webhook => lock(&self.webhook),
+            Scope::Signature => lock(&self.signature),
         }
     }
 
@@ -188,6 +202,15 @@ impl Memory {
         *lock(&self.swept_to) = cursor;
     }
 
+    /// Where the rounds of forgetting stand.
+    pub(super) fn forgotten_to(&self) -> Progress {
+        *lock(&self.forgotten_to)
+    }
+
+    pub(super) fn set_forgotten_to(&self, progress: Progress) {
+        *lock(&self.forgotten_to) = progress;
+    }
+
     /// Reads everything from the database; the keys only at the start of a server, since what another process does to
     /// them later is found when they are used.
     pub(super) async fn load(
@@ -198,6 +221,7 @@ impl Memory {
     ) -> Result<(), sqlx::Error> {
         self.load_tokens(conn).await?;
         self.load_windows(conn, now).await?;
+        self.waiting.set_stored(count_waiting(conn).await?);
         if with_keys {
             self.load_keys(conn, now).await?;
         }

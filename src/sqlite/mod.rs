@@ -7,11 +7,13 @@
 mod batch;
 mod command;
 mod error;
+mod inbox;
 mod key_filter;
 mod memory;
 mod open;
 mod pairing;
 mod rate_limit;
+mod retention;
 mod rows;
 mod sweep;
 mod token;
@@ -28,6 +30,7 @@ use sqlx::SqlitePool;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 pub use open::{DatabaseSettings, OpenError};
+pub use retention::{Keep, Retention};
 
 use crate::{
     repository::{StoreError, StoreStatus, StoreStatusRepository},
@@ -46,7 +49,9 @@ pub struct StoreLimits {
     pub pair_per_minute: u32,
     /// Requests to `/webhook` for each client in 60 s; 0: any number.
     pub webhook_per_minute: u32,
-    /// Clients that are tracked for each of the two.
+    /// Calls of platforms with a bad signature for each client in 60 s; 0: any number.
+    pub signature_per_minute: u32,
+    /// Clients that are tracked for each of the three.
     pub rate_clients: usize,
     /// How long the first lockout lasts.
     pub lockout: Duration,
@@ -56,6 +61,10 @@ pub struct StoreLimits {
     pub key_ttl: Duration,
     /// Answered keys that are kept for each owner.
     pub keys_per_owner: u32,
+    /// Messages of channels that may wait for their answer.
+    pub waiting_messages: u64,
+    /// How long finished things are kept.
+    pub retention: Retention,
 }
 
 /// The store of a running gateway, or of a command beside it.
@@ -69,6 +78,7 @@ pub struct SqliteStore {
 /// What the repositories, the writer and the sweeper share.
 pub(in crate::sqlite) struct Shared {
     queue: mpsc::Sender<Command>,
+    channel_queue: mpsc::Sender<Command>,
     memory: Memory,
     reads: SqlitePool,
     limits: StoreLimits,
@@ -117,13 +127,22 @@ impl SqliteStore {
         let now = parts.clock.now();
         let run_id =
             if is_server { sweep::begin_run(&mut database.writer, now).await.map_err(failed)? } else { 0 };
-        let memory = Memory::new(&parts.limits, now);
+        let memory = Memory::new(&parts.limits, &parts.metrics, now);
         memory.load(&mut database.writer, now, is_server).await.map_err(failed)?;
         let (queue, commands) = mpsc::channel(writer::QUEUE_LENGTH);
+        let (channel_queue, of_channels) = mpsc::channel(writer::QUEUE_LENGTH);
         let StoreParts { limits, clock, metrics } = parts;
-        let shared =
-            Arc::new(Shared { queue, memory, reads: database.reads, limits, clock, metrics, run_id });
-        let writer = Writer::new(database.writer, &shared, commands, settings);
+        let shared = Arc::new(Shared {
+            queue,
+            channel_queue,
+            memory,
+            reads: database.reads,
+            limits,
+            clock,
+            metrics,
+            run_id,
+        });
+        let writer = Writer::new(database.writer, &shared, (commands, of_channels), settings);
         let writer = tokio::spawn(writer.run());
         Ok(Self { shared, writer: tokio::sync::Mutex::new(Some(writer)), lock: Mutex::new(database.lock) })
     }
@@ -131,11 +150,12 @@ impl SqliteStore {
     /// Writes all that waits, ends the run, closes the file and gives the lock back, also if work that was not finished
     /// still holds a part of the store. Steps that come later fail.
     pub async fn close(&self) {
+        // The writer's connection is the last one, so that SQLite writes the WAL back and removes it.
+        self.shared.reads.close().await;
         self.shared.queue.send(Command::Close).await.ok();
         if let Some(writer) = self.writer.lock().await.take() {
             writer.await.ok();
         }
-        self.shared.reads.close().await;
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 

@@ -2,12 +2,21 @@
 //!
 //! Nothing depends on the sweep: what has expired is treated as gone from that moment on, swept or not.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::{Shared, batch::expired_before, command::Step, memory::Memory};
+use super::{
+    Shared,
+    batch::expired_before,
+    command::Step,
+    memory::Memory,
+    retention::{Forget, Forgotten},
+};
 use crate::{
     domain::{
         pairing::{FAILURE_WINDOW, LOCKOUT_MEMORY},
@@ -71,7 +80,8 @@ pub(super) async fn newest_moment(conn: &mut SqliteConnection) -> Result<Millis,
     Ok(Millis(newest.at))
 }
 
-/// Failures, lockouts and answered keys keep the age they had, and so do codes that would be issued later than now.
+/// Failures, lockouts and answered keys keep the age they had, pauses before another try their length, and codes that would
+/// be issued later than now their age.
 async fn set_back_by(conn: &mut SqliteConnection, by: Duration, now: Millis) -> Result<(), sqlx::Error> {
     if by.is_zero() {
         return Ok(());
@@ -97,6 +107,19 @@ async fn set_back_by(conn: &mut SqliteConnection, by: Duration, now: Millis) -> 
          WHERE state = 'live' AND issued_at_ms > ?2",
         by_ms,
         now.0
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "UPDATE message SET next_attempt_at_ms = next_attempt_at_ms - ?1
+         WHERE conversation_id IS NOT NULL AND state IN ('accepted', 'running')",
+        by_ms
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "UPDATE delivery SET next_attempt_at_ms = next_attempt_at_ms - ?1 WHERE state = 'due'",
+        by_ms
     )
     .execute(conn)
     .await?;
@@ -131,8 +154,17 @@ impl Shared {
         let now = self.clock.now();
         let expired_keys = expired_before(now, self.limits.key_ttl);
         let swept = self.step(None, Sweep { now, expired_keys, after: self.memory.swept_to() }).await;
-        self.memory.sweeper_ok.store(swept.is_ok(), Ordering::Relaxed);
-        swept.map(|swept| swept.more)
+        let forgotten = match &swept {
+            Ok(_) => self.forget().await,
+            Err(error) => Err(error.clone()),
+        };
+        self.memory.sweeper_ok.store(forgotten.is_ok(), Ordering::Relaxed);
+        Ok(swept?.more | forgotten?.more)
+    }
+
+    async fn forget(&self) -> Result<Forgotten, StoreError> {
+        let (retention, progress) = (self.limits.retention, self.memory.forgotten_to());
+        self.step(None, Forget { retention, progress, clock: Arc::clone(&self.clock) }).await
     }
 }
 

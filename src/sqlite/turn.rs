@@ -240,7 +240,7 @@ async fn take_over(
 ) -> Result<(u64, Vec<Orphan>), sqlx::Error> {
     let interrupted = sqlx::query!(
         "UPDATE message SET state = 'interrupted', error_class = 'interrupted', finished_at_ms = ?1
-         WHERE state IN ('accepted', 'running') AND NOT EXISTS (
+         WHERE state IN ('accepted', 'running') AND conversation_id IS NULL AND NOT EXISTS (
              SELECT 1 FROM idempotency_key AS k
              WHERE k.owner = message.sender AND k.key = message.idempotency_key AND k.message_id = message.id)",
         now.0
@@ -249,7 +249,7 @@ async fn take_over(
     .await?;
     sqlx::query!(
         "UPDATE message SET state = 'failed', error_class = 'crashed', finished_at_ms = ?1
-         WHERE state IN ('accepted', 'running') AND attempts >= ?2",
+         WHERE state IN ('accepted', 'running') AND conversation_id IS NULL AND attempts >= ?2",
         now.0,
         MAX_ATTEMPTS
     )
@@ -263,7 +263,7 @@ async fn take_over(
     .await?;
     let rows = sqlx::query!(
         r#"UPDATE message SET state = 'running', run_id = ?1, attempts = attempts + 1
-           WHERE state IN ('accepted', 'running')
+           WHERE state IN ('accepted', 'running') AND conversation_id IS NULL
            RETURNING id AS "id!: i64", received_at_ms AS "received_at_ms!: i64", sender AS "sender!: String",
                      idempotency_key AS "key!: String", text AS "text!: String",
                      (SELECT k.body_hash FROM idempotency_key AS k

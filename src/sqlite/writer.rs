@@ -26,10 +26,14 @@ use super::{
     batch::{self, BatchError, BatchState, Hit, TurnCommand, TurnReply},
     command::{Call, Command, kind_of},
     error::{is_fault_of_one_command, store_error},
+    inbox::{self, AcceptCommand},
     memory::LOOK_FOR_EDITS_EVERY,
     sweep, transaction,
 };
-use crate::{domain::rate::Scope, repository::StoreError};
+use crate::{
+    domain::rate::Scope,
+    repository::{AcceptOutcome, StoreError},
+};
 
 /// Commands that may wait. More than one for each open connection is never needed, so a full queue means that the disk
 /// has stopped.
@@ -38,6 +42,8 @@ pub(super) const QUEUE_LENGTH: usize = 16_384;
 const UNSEEN: i64 = -1;
 /// Commands in one transaction.
 const BATCH_LENGTH: usize = 1024;
+/// Commands of channels among them: so few that who waits for an answer hardly notices a burst of messages.
+const CHANNEL_BATCH_LENGTH: usize = 16;
 
 /// Commands that are written together, by kind. The order of kinds is right for any two commands about the same row: a
 /// message is inserted before it is updated, and a key is not taken again before its giving back is on disk.
@@ -47,6 +53,7 @@ struct Batch {
     hits: Vec<Hit>,
     hit_replies: Vec<oneshot::Sender<Result<(), StoreError>>>,
     turns: Vec<TurnCommand>,
+    calls: Vec<AcceptCommand>,
     steps: Vec<Box<dyn Call>>,
     looks: Vec<oneshot::Sender<()>>,
 }
@@ -64,6 +71,7 @@ impl Batch {
                 self.hits.extend(turn.hit);
                 self.turns.push(turn);
             }
+            Command::Accept(call) => self.calls.push(call),
             Command::Step(hit, step) => {
                 self.hits.extend(hit);
                 self.steps.push(step);
@@ -80,7 +88,7 @@ impl Batch {
     }
 
     fn is_empty(&self) -> bool {
-        self.hits.is_empty() && self.turns.is_empty() && self.steps.is_empty()
+        self.hits.is_empty() && self.turns.is_empty() && self.calls.is_empty() && self.steps.is_empty()
     }
 }
 
@@ -95,6 +103,7 @@ enum Manner {
 /// What became of each command, in the order of the batch.
 struct Outcomes {
     turns: Vec<Result<TurnReply, StoreError>>,
+    calls: Vec<Result<AcceptOutcome, StoreError>>,
     steps: Vec<Result<(), StoreError>>,
 }
 
@@ -103,6 +112,7 @@ pub(super) struct Writer {
     conn: SqliteConnection,
     shared: Arc<Shared>,
     commands: mpsc::Receiver<Command>,
+    of_channels: mpsc::Receiver<Command>,
     state: BatchState,
     data_version: i64,
     path: PathBuf,
@@ -124,12 +134,12 @@ impl Writer {
     pub(super) fn new(
         conn: SqliteConnection,
         shared: &Arc<Shared>,
-        commands: mpsc::Receiver<Command>,
+        (commands, of_channels): (mpsc::Receiver<Command>, mpsc::Receiver<Command>),
         settings: &DatabaseSettings,
     ) -> Self {
         let (path, busy_timeout) = (settings.path.clone(), settings.busy_timeout);
         let (shared, state, file) = (Arc::clone(shared), BatchState::default(), FileId::of(&path));
-        Self { conn, shared, commands, state, data_version: UNSEEN, path, file, busy_timeout }
+        Self { conn, shared, commands, of_channels, state, data_version: UNSEEN, path, file, busy_timeout }
     }
 
     /// Writes until it is asked to end.
@@ -137,23 +147,26 @@ impl Writer {
         let mut tick = tokio::time::interval(LOOK_FOR_EDITS_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut waiting = Vec::with_capacity(BATCH_LENGTH);
+        let mut of_channels = Vec::with_capacity(CHANNEL_BATCH_LENGTH);
         let mut open = true;
         while open {
-            let mut looks = Vec::new();
             tokio::select! {
                 biased;
                 received = self.commands.recv_many(&mut waiting, BATCH_LENGTH) => {
-                    self.shared.metrics.writer.queue().lower(received as u64);
                     open = received > 0;
-                    let mut batch = Batch::default();
-                    for command in waiting.drain(..) {
-                        open &= batch.add(command);
-                    }
-                    looks = std::mem::take(&mut batch.looks);
-                    self.commit(batch).await;
+                    let more = std::iter::from_fn(|| self.of_channels.try_recv().ok());
+                    of_channels.extend(more.take(CHANNEL_BATCH_LENGTH));
                 }
+                _ = self.of_channels.recv_many(&mut of_channels, CHANNEL_BATCH_LENGTH) => {}
                 _ = tick.tick() => {}
             }
+            self.shared.metrics.writer.queue().lower((waiting.len() + of_channels.len()) as u64);
+            let mut batch = Batch::default();
+            for command in waiting.drain(..).chain(of_channels.drain(..)) {
+                open &= batch.add(command);
+            }
+            let looks = std::mem::take(&mut batch.looks);
+            self.commit(batch).await;
             self.look_for_edits(!looks.is_empty()).await;
             for look in looks {
                 look.send(()).ok();
@@ -165,9 +178,12 @@ impl Writer {
     /// Refuses new commands, writes the last ones and closes the file.
     async fn end(mut self) {
         self.commands.close();
+        self.of_channels.close();
         let mut batch = Batch::default();
-        while let Ok(command) = self.commands.try_recv() {
-            batch.add(command);
+        for queue in [&mut self.commands, &mut self.of_channels] {
+            while let Ok(command) = queue.try_recv() {
+                batch.add(command);
+            }
         }
         self.commit(batch).await;
         if self.shared.run_id != 0 {
@@ -226,11 +242,16 @@ impl Writer {
         batch::write_hits(&mut self.conn, &batch.hits).await?;
         let context = batch::Context { run_id: self.shared.run_id, limits: &self.shared.limits, now };
         let turns = self.state.write_turns(&mut self.conn, &context, &batch.turns).await?;
+        let calls = inbox::write_calls(&mut self.conn, &mut self.state, &context, &batch.calls).await?;
         for step in &mut batch.steps {
             step.run(&mut self.conn).await?;
         }
         let steps = batch.steps.iter().map(|_| Ok(())).collect();
-        Ok(Outcomes { turns: turns.into_iter().map(Ok).collect(), steps })
+        Ok(Outcomes {
+            turns: turns.into_iter().map(Ok).collect(),
+            calls: calls.into_iter().map(Ok).collect(),
+            steps,
+        })
     }
 
     /// One savepoint for each command.
@@ -238,34 +259,26 @@ impl Writer {
         let now = self.shared.clock.now();
         batch::write_hits(&mut self.conn, &batch.hits).await?;
         let context = batch::Context { run_id: self.shared.run_id, limits: &self.shared.limits, now };
-        let mut outcomes = Outcomes { turns: Vec::new(), steps: Vec::new() };
+        let (conn, state) = (&mut self.conn, &mut self.state);
+        let mut outcomes = Outcomes { turns: Vec::new(), calls: Vec::new(), steps: Vec::new() };
         for turn in &batch.turns {
-            transaction::begin_one(&mut self.conn).await?;
-            let one = std::slice::from_ref(turn);
-            let outcome = match self.state.write_turns(&mut self.conn, &context, one).await {
-                Ok(replies) => Ok(replies.into_iter().next().unwrap_or(TurnReply::Contended)),
-                Err(error) => {
-                    self.state.forget_numbers();
-                    let outcome = error.of_one_command()?;
-                    transaction::undo_one(&mut self.conn).await?;
-                    outcome
-                }
+            transaction::begin_one(conn).await?;
+            let written = state.write_turns(conn, &context, std::slice::from_ref(turn)).await;
+            let outcome = match written {
+                Err(BatchError::Contended) => undone(conn, state, Ok(TurnReply::Contended)).await?,
+                written => one_outcome(conn, state, written).await?,
             };
-            transaction::end_one(&mut self.conn).await?;
             outcomes.turns.push(outcome);
         }
+        for call in &batch.calls {
+            transaction::begin_one(conn).await?;
+            let written = inbox::write_calls(conn, state, &context, std::slice::from_ref(call)).await;
+            outcomes.calls.push(one_outcome(conn, state, written.map_err(BatchError::from)).await?);
+        }
         for step in &mut batch.steps {
-            transaction::begin_one(&mut self.conn).await?;
-            let outcome = match step.run(&mut self.conn).await {
-                Ok(()) => Ok(()),
-                Err(error) => {
-                    let outcome = BatchError::from(error).of_one_command()?.map(drop);
-                    transaction::undo_one(&mut self.conn).await?;
-                    outcome
-                }
-            };
-            transaction::end_one(&mut self.conn).await?;
-            outcomes.steps.push(outcome);
+            transaction::begin_one(conn).await?;
+            let written = step.run(conn).await.map(|()| vec![()]);
+            outcomes.steps.push(one_outcome(conn, state, written.map_err(BatchError::from)).await?);
         }
         Ok(outcomes)
     }
@@ -280,6 +293,10 @@ impl Writer {
         for (turn, outcome) in batch.turns.into_iter().zip(outcomes.turns) {
             self.note(outcome.as_ref().err());
             turn.reply.send(outcome).ok();
+        }
+        for (call, outcome) in batch.calls.into_iter().zip(outcomes.calls) {
+            self.note(outcome.as_ref().err());
+            call.finish(outcome, &self.shared.memory);
         }
         for (step, outcome) in batch.steps.into_iter().zip(outcomes.steps) {
             self.note(outcome.as_ref().err());
@@ -300,6 +317,9 @@ impl Writer {
         }
         for turn in batch.turns {
             turn.reply.send(Err(error.clone())).ok();
+        }
+        for call in batch.calls {
+            call.finish(Err(error.clone()), &self.shared.memory);
         }
         for step in batch.steps {
             step.finish(Err(error.clone()), &self.shared.memory);
@@ -380,15 +400,38 @@ impl BatchError {
             Self::Moved => StoreError::Unavailable("its file was moved or replaced".into()),
         }
     }
+}
 
-    /// What the one command gets that caused the error; or the error, if it is the store's.
-    fn of_one_command(self) -> Result<Result<TurnReply, StoreError>, Self> {
-        match self {
-            Self::Contended => Ok(Ok(TurnReply::Contended)),
-            Self::Sql(error) if is_fault_of_one_command(&error) => Ok(Err(store_error(&error))),
-            error @ (Self::Sql(_) | Self::Moved) => Err(error),
+/// Ends the savepoint of one command with what came of it. An error of the store itself is not the command's: it fails the
+/// batch.
+async fn one_outcome<T>(
+    conn: &mut SqliteConnection,
+    state: &mut BatchState,
+    written: Result<Vec<T>, BatchError>,
+) -> Result<Result<T, StoreError>, BatchError> {
+    match written {
+        Ok(mut one) => {
+            transaction::end_one(conn).await?;
+            let nothing = || StoreError::Unavailable("a command had no result".into());
+            Ok(one.pop().ok_or_else(nothing))
         }
+        Err(BatchError::Sql(error)) if is_fault_of_one_command(&error) => {
+            undone(conn, state, Err(store_error(&error))).await
+        }
+        Err(error) => Err(error),
     }
+}
+
+/// Undoes the one command and ends its savepoint.
+async fn undone<T>(
+    conn: &mut SqliteConnection,
+    state: &mut BatchState,
+    outcome: Result<T, StoreError>,
+) -> Result<Result<T, StoreError>, BatchError> {
+    state.forget_numbers();
+    transaction::undo_one(conn).await?;
+    transaction::end_one(conn).await?;
+    Ok(outcome)
 }
 
 /// A number that changes when another connection has committed, <https://sqlite.org/pragma.html#pragma_data_version>.

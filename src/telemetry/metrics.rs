@@ -21,6 +21,7 @@
 
 mod admission;
 mod agent;
+mod channel;
 mod connection;
 mod exposition;
 mod http;
@@ -39,6 +40,7 @@ use exposition::Exposition;
 
 pub use admission::{AdmissionMetrics, IdempotencyOutcome, PairingOutcome, RateOutcome, RateScope};
 pub use agent::{AgentMetrics, Component, ModelMetrics, ProviderLabel};
+pub use channel::{CallOutcome, ChannelMetrics, DeliveryOutcome, Direction, ItemOutcome};
 pub use connection::ConnectionMetrics;
 pub use http::{HttpMethod, HttpMetrics, HttpRoute, HttpStatus};
 pub use instrument::{Level, LevelGuard};
@@ -84,6 +86,8 @@ pub struct Metrics {
     pub agent: AgentMetrics,
     /// The database writer.
     pub writer: WriterMetrics,
+    /// Chat channels.
+    pub channels: ChannelMetrics,
     /// TCP connections.
     pub connections: ConnectionMetrics,
     exposition: Option<Exposition>,
@@ -113,6 +117,7 @@ impl Metrics {
             turns: TurnMetrics::new(meter),
             agent: AgentMetrics::new(meter),
             writer: WriterMetrics::new(meter),
+            channels: ChannelMetrics::new(meter),
             connections: ConnectionMetrics::new(meter),
             exposition,
         }

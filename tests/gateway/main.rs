@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, also in its helpers"
 )]
 
+mod channel;
 mod crash;
 mod first_steps;
 mod http;

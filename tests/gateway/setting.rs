@@ -4,6 +4,7 @@ mod limit;
 mod listener;
 mod provider;
 mod report;
+mod secret_file;
 
 use std::{
     fs,
@@ -19,7 +20,17 @@ use crate::support::process::Process;
 const OPEN: (&str, &str) = ("gateway.require_pairing", "false");
 
 /// Where keys are proved to be read.
-const PROOFS: [&str; 8] = [
+const PROOFS: [&str; 18] = [
+    include_str!("setting/secret_file.rs"),
+    include_str!("channel/linq.rs"),
+    include_str!("support/sender.rs"),
+    include_str!("channel/accept.rs"),
+    include_str!("channel/order.rs"),
+    include_str!("channel/retention.rs"),
+    include_str!("channel/send.rs"),
+    include_str!("channel/talk.rs"),
+    include_str!("channel/webhook_signature.rs"),
+    include_str!("channel/whatsapp.rs"),
     include_str!("setting/limit.rs"),
     include_str!("setting/listener.rs"),
     include_str!("setting/provider.rs"),

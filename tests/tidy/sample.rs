@@ -19,6 +19,8 @@ fn a_use_against_the_direction_is_caught_in_every_spelling() {
             "repository must not use sqlite",
         ),
         ("provider/openai.rs", "fn f(x: crate::repository::X) {}", "provider must not use repository"),
+        ("outbound.rs", "use crate::provider::Kind;", "outbound must not use provider"),
+        ("service/turn.rs", "use crate::outbound::Client;", "service must not use outbound"),
         ("service/turn.rs", "use crate::http::{self, error};", "service must not use http"),
         (
             "sqlite/mod.rs",
@@ -54,6 +56,7 @@ fn a_use_in_the_direction_passes() {
         ("domain/rate.rs", "const X: &str = r#\"use \"crate::http\"\"#; const Q: char = '\"'; // crate::app"),
         ("http/extract/key.rs", "use super::super::error::ApiError; use crate::service::turn;"),
         ("sqlite/mod.rs", "use crate::{repository::{StoreError, http}, system::SteadyClock};"),
+        ("channel/linq.rs", "use crate::outbound::{self, Client};"),
         ("service/turn.rs", "fn f<'a>(x: &'a str) -> char { '{' } use crate::domain::id;"),
         ("app.rs", "use crate::{http, sqlite, config};"),
         ("cli/serve.rs", "use super::{Failure}; use crate::app::App;"),

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use super::{
     super::{
-        Config, Gateway, LogFormat, LogLevel, MetricsBackend, ProviderKind, Source, Synchronous,
-        environment::variable, load, reader::Reader, setting::Settings,
+        Channels, Config, Database, Gateway, LogFormat, LogLevel, MetricsBackend, ProviderKind, Retention,
+        Source, Synchronous, WebhookChannel, environment::variable, load, reader::Reader, setting::Settings,
     },
     Folder, config, refusal,
 };
@@ -77,8 +77,34 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(default.observability.namespace, "zeroclaw");
     assert_eq!(default.observability.log_format, LogFormat::Text);
     assert_eq!(default.observability.log_level, LogLevel::Info);
-    assert_eq!(default.channels.webhook.secret, None);
     assert_eq!((default.file, default.warnings), (None, Vec::new()));
+}
+
+#[test]
+fn finished_work_is_kept_for_90_days_and_up_to_a_million_by_default() {
+    let kept = Retention { max_age: Some(Duration::from_hours(90 * 24)), max_rows: Some(1_000_000) };
+    let Database { messages, answers, deliveries, .. } = Config::default().database;
+    assert_eq!([messages, answers, deliveries], [kept; 3]);
+}
+
+#[test]
+fn no_chat_platform_is_used_by_default() {
+    let channels = Channels {
+        workers: 32,
+        max_waiting_messages: 200_000,
+        message_max_attempts: 5,
+        delivery_max_attempts: 12,
+        retry_first: Duration::from_secs(1),
+        retry_longest: Duration::from_mins(15),
+        send_timeout: Duration::from_secs(30),
+        failure_reply: Some("Sorry, I couldn't process your message right now.".to_owned()),
+        bad_signature_rate_limit_per_minute: 60,
+        webhook: WebhookChannel { secret: None, signing_secret: None },
+        whatsapp: None,
+        linq: None,
+        nextcloud_talk: None,
+    };
+    assert_eq!(Config::default().channels, channels);
 }
 
 #[test]

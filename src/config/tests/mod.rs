@@ -1,7 +1,9 @@
 //! The configuration as an operator meets it: files, variables and flags in, a [`Config`] or problems out.
 
+mod channel;
 mod example;
 mod layer;
+mod platform;
 mod problem;
 mod provider;
 mod secret;

@@ -59,6 +59,12 @@ fn a_secret_shows_itself_neither_in_problems_nor_in_debug() {
         "[provider]\nmodel = \"m\"\nbase_url = \"https://u:hunter2@host\"",
         "[gateway]\npaired_tokens = \"hunter2\"",
         "[gateway]\npaired_tokens = [\"\", \"hunter2\"]",
+        "[channels_config.webhook]\nsigning_secret = \"whsec_hunter2\"",
+        "[channels_config.whatsapp]\nphone_number_id = \"hunter2\"",
+        "[channels_config.whatsapp]\nallowed_numbers = [\"hunter2\", \"hunter\"]",
+        "[channels_config.linq]\nfrom_phone = \"hunter2\"",
+        "[channels_config.nextcloud_talk]\nbase_url = \"https://u:hunter2@host\"",
+        "[channels_config.nextcloud_talk]\napp_token = \"hunter2\"",
     ] {
         let folder = Folder::new().with("config.toml", file);
         let error = load(&folder.inputs(&[kind])).unwrap_err();

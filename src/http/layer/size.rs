@@ -14,7 +14,7 @@ use crate::http::{error::ApiError, state::AppState};
 pub(in crate::http) async fn limit(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let length =
         request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > state.settings.max_body_bytes as u64) {
+    if length.is_some_and(|length| length > state.settings.max_body_bytes_of(request.uri().path()) as u64) {
         return ApiError::BodyTooLarge.into_response();
     }
     next.run(request).await

@@ -27,6 +27,8 @@ labels! {
         Pair => "pair",
         /// The limit on `POST /webhook`.
         Webhook => "webhook",
+        /// The limit on calls of platforms with a bad signature.
+        Signature => "signature",
     }
 }
 

@@ -154,6 +154,11 @@ impl Level {
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, lowered);
     }
 
+    /// Makes it this number.
+    pub fn set(&self, number: u64) {
+        self.0.store(number, Ordering::Relaxed);
+    }
+
     /// Raises the number by one until the guard is dropped.
     pub fn hold(&self) -> LevelGuard {
         self.raise(1);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::label::Label;
 use super::*;
+use crate::domain::channel::ChannelKind;
 
 /// One family: HELP, TYPE and its samples, each as (name, labels, value).
 #[derive(Default)]
@@ -84,6 +85,12 @@ fn use_everything(metrics: &Metrics) {
         model.finished(second);
     });
     metrics.agent.latency(second);
+    for channel in ChannelKind::ALL {
+        each(|direction| metrics.channels.message(channel, direction));
+        each(|outcome| metrics.channels.call(channel, outcome));
+        each(|outcome| metrics.channels.item(channel, outcome));
+        each(|outcome| metrics.channels.delivery(channel, outcome));
+    }
     metrics.writer.committed(3, second);
     metrics.connections.refused();
     metrics.connections.timed_out();
@@ -91,17 +98,23 @@ fn use_everything(metrics: &Metrics) {
 }
 
 /// Every family, its type, and whether it is there before anything has happened.
-const FAMILIES: [(&str, &str, bool); 27] = [
+const FAMILIES: [(&str, &str, bool); 33] = [
     ("zeroclaw_accept_errors_total", "counter", true),
     ("zeroclaw_agent_duration_seconds", "histogram", false),
     ("zeroclaw_agent_starts_total", "counter", false),
+    ("zeroclaw_channel_calls_total", "counter", true),
+    ("zeroclaw_channel_items_total", "counter", true),
+    ("zeroclaw_channel_messages_total", "counter", true),
     ("zeroclaw_connections_open", "gauge", true),
     ("zeroclaw_connections_refused_total", "counter", true),
     ("zeroclaw_connections_timed_out_total", "counter", true),
+    ("zeroclaw_deliveries_total", "counter", true),
     ("zeroclaw_errors_total", "counter", true),
     ("zeroclaw_http_request_duration_seconds", "histogram", false),
     ("zeroclaw_http_requests_total", "counter", false),
     ("zeroclaw_idempotency_outcomes_total", "counter", true),
+    ("zeroclaw_inbox_waiting", "gauge", true),
+    ("zeroclaw_inbox_workers_busy", "gauge", true),
     ("zeroclaw_llm_requests_total", "counter", false),
     ("zeroclaw_pairing_attempts_total", "counter", true),
     ("zeroclaw_rate_limit_decisions_total", "counter", true),
@@ -188,6 +201,10 @@ fn labels_are_those_of_the_contract_and_of_nothing_else() {
     assert_eq!(keys("zeroclaw_turns_total"), named(&["outcome"]));
     assert_eq!(keys("zeroclaw_writer_errors_total"), named(&["kind"]));
     assert_eq!(keys("zeroclaw_errors_total"), named(&["component"]));
+    assert_eq!(keys("zeroclaw_channel_messages_total"), named(&["channel", "direction"]));
+    for name in ["channel_calls_total", "channel_items_total", "deliveries_total"] {
+        assert_eq!(keys(&format!("zeroclaw_{name}")), named(&["channel", "outcome"]));
+    }
     for name in ["llm_requests_total", "agent_starts_total", "agent_duration_seconds"] {
         assert_eq!(keys(&format!("zeroclaw_{name}")), named(&["provider", "model"]));
     }
@@ -201,12 +218,12 @@ fn labels_are_those_of_the_contract_and_of_nothing_else() {
 fn a_closed_label_has_as_many_series_as_values() {
     let metrics = Metrics::prometheus("zeroclaw").unwrap();
     let series = |metrics: &Metrics, name: &str| parse(&metrics.render())[name].samples.len();
-    assert_eq!(series(&metrics, "zeroclaw_rate_limit_decisions_total"), 6);
+    assert_eq!(series(&metrics, "zeroclaw_rate_limit_decisions_total"), 9);
     use_everything(&metrics);
     use_everything(&metrics);
     let requests = HttpRoute::ALL.len() * HttpMethod::ALL.len() * HttpStatus::ALL.len();
     assert_eq!(series(&metrics, "zeroclaw_http_requests_total"), requests);
-    assert_eq!(series(&metrics, "zeroclaw_rate_limit_decisions_total"), 6);
+    assert_eq!(series(&metrics, "zeroclaw_rate_limit_decisions_total"), 9);
     assert_eq!(series(&metrics, "zeroclaw_turns_total"), 5);
 }
 
@@ -225,6 +242,10 @@ fn each_label_value_is_at_its_index_and_unique() {
     check::<RateOutcome>();
     check::<IdempotencyOutcome>();
     check::<TurnOutcome>();
+    check::<Direction>();
+    check::<CallOutcome>();
+    check::<ItemOutcome>();
+    check::<DeliveryOutcome>();
     check::<WriterErrorKind>();
     check::<ProviderLabel>();
     check::<Component>();

@@ -28,7 +28,7 @@ async fn replies_of_every_kind() -> Vec<Reply> {
         client.get("/webhook").await,
         client.post(&token, None, &"x".repeat(65_536)).await,
     ];
-    gateway.model.fail(Some(moorgate::provider::ProviderError::Status(500)));
+    gateway.model.fail(Some(moorgate::provider::ProviderError::Status { code: 500, retry_after: None }));
     replies.push(client.post(&token, None, "hello").await);
     gateway.model.fail(None);
     gateway.model.hold();

@@ -62,7 +62,7 @@ async fn every_admitted_request_is_counted_whatever_becomes_of_it() {
     tally.send(tally.request("a key", "hello"), 400).await;
     let no_secret = tally.gateway.client.message(&tally.token, None, "hello");
     tally.send(no_secret, 401).await;
-    tally.gateway.model.fail(Some(ProviderError::Status(500)));
+    tally.gateway.model.fail(Some(ProviderError::Status { code: 500, retry_after: None }));
     tally.send(tally.request("two", "hello"), 500).await;
     tally.gateway.model.fail(None);
 

@@ -43,7 +43,7 @@ async fn a_duplicate_of_a_message_that_fails_runs_again() {
     let first = post_in_background(&gateway, &token, Some("order-1"), "hello");
     until_asked(&gateway, 1).await;
     gateway.client.post(&token, Some("order-1"), "hello").await.assert_is(409, STILL_RUNNING);
-    gateway.model.fail(Some(ProviderError::Status(500)));
+    gateway.model.fail(Some(ProviderError::Status { code: 500, retry_after: None }));
     gateway.model.release();
     first.reply().await.assert_is(500, FAILED);
     gateway.model.fail(None);

@@ -8,7 +8,7 @@ use super::*;
 #[tokio::test]
 async fn a_retry_after_the_provider_failed_is_answered() {
     let (gateway, token) = Gateway::paired_with(&[]).await;
-    gateway.model.fail(Some(ProviderError::Status(500)));
+    gateway.model.fail(Some(ProviderError::Status { code: 500, retry_after: None }));
     gateway.client.post(&token, Some("order-1"), "hello").await.assert_is(500, FAILED);
     assert_eq!(gateway.sql("SELECT count(*) FROM idempotency_key"), "0", "a failure frees the key");
     gateway.model.fail(None);
@@ -39,7 +39,7 @@ async fn a_retry_after_a_slow_failure_is_answered() {
 #[tokio::test]
 async fn a_failed_key_is_free_for_another_body() {
     let (gateway, token) = Gateway::paired_with(&[]).await;
-    gateway.model.fail(Some(ProviderError::Status(400)));
+    gateway.model.fail(Some(ProviderError::Status { code: 400, retry_after: None }));
     gateway.client.post(&token, Some("order-1"), "bye").await.assert_is(500, FAILED);
     gateway.model.fail(None);
     assert_answered(&gateway.client.post(&token, Some("order-1"), "hello").await);
@@ -51,7 +51,7 @@ async fn no_failure_of_the_provider_shows_to_the_client() {
     for error in [
         ProviderError::Unreachable("https://models.internal/ refused".into()),
         ProviderError::TimedOut(std::time::Duration::from_mins(2)),
-        ProviderError::Status(401),
+        ProviderError::Status { code: 401, retry_after: None },
         ProviderError::BadResponse("not JSON"),
     ] {
         gateway.model.fail(Some(error));
@@ -92,7 +92,7 @@ async fn a_failure_after_the_client_hung_up_frees_the_key() {
     gateway.model.hold();
     let headers = format!("Authorization: Bearer {token}\r\nIdempotency-Key: order-1\r\n");
     post_and_hang_up(&gateway, &headers, "hello").await;
-    gateway.model.fail(Some(ProviderError::Status(503)));
+    gateway.model.fail(Some(ProviderError::Status { code: 503, retry_after: None }));
     gateway.model.release();
     until_answered(&gateway, &token, "order-1", "hello").await.assert_is(500, FAILED);
     gateway.model.fail(None);

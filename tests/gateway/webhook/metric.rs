@@ -21,7 +21,7 @@ async fn every_outcome_of_a_message_moves_its_metric() {
     client.post(&token, Some("order-1"), "bye").await;
     client.post(&token, Some("bad key"), "hello").await;
     client.post("zc_wrong", None, "hello").await;
-    gateway.model.fail(Some(ProviderError::Status(500)));
+    gateway.model.fail(Some(ProviderError::Status { code: 500, retry_after: None }));
     client.post(&token, None, "hello").await;
     gateway.model.fail(None);
     gateway.model.hold();

@@ -1,0 +1,39 @@
+//! The inbox of a baseline: no channel is configured, so nothing ever comes in.
+
+use async_trait::async_trait;
+use moorgate::{
+    domain::{id::ConversationId, time::Millis},
+    repository::{
+        AcceptOutcome, AnswerEnd, AnswerJob, InboxRepository, NewCall, Next, SendEnd, SendJob, StoreError,
+        Waiting,
+    },
+};
+
+pub(crate) struct NoInbox;
+
+#[async_trait]
+impl InboxRepository for NoInbox {
+    async fn accept(&self, _call: NewCall, _now: Millis) -> Result<AcceptOutcome, StoreError> {
+        Ok(AcceptOutcome::Full)
+    }
+
+    async fn next(&self, _conversation: ConversationId, _now: Millis) -> Result<Next, StoreError> {
+        Ok(Next::Idle)
+    }
+
+    async fn answered(&self, _job: &AnswerJob, _end: AnswerEnd, _now: Millis) -> Result<Next, StoreError> {
+        Ok(Next::Idle)
+    }
+
+    async fn sent(&self, _job: &SendJob, _end: SendEnd, _now: Millis) -> Result<Next, StoreError> {
+        Ok(Next::Idle)
+    }
+
+    async fn take_over(&self, _now: Millis) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn list_waiting(&self, _after: ConversationId, _limit: u32) -> Result<Vec<Waiting>, StoreError> {
+        Ok(Vec::new())
+    }
+}

@@ -1,0 +1,169 @@
+//! What the configuration says, as each part wants to hear it.
+
+use std::sync::Arc;
+
+use crate::{
+    channel::{
+        Channel, Linq, LinqSettings, NextcloudTalk, NextcloudTalkSettings, SetupError, WhatsApp,
+        WhatsAppSettings,
+        signature::{BadSecret, StandardWebhooks},
+    },
+    config::{self, Config, MetricsBackend, PairedToken, ProviderKind, Synchronous},
+    domain::{allow_list::AllowList, delivery::Backoff, secret::Secret, token::TokenHash},
+    http::{HttpSettings, server::Limits},
+    outbound::{self, Client},
+    provider::{Echo, OpenAi, OpenAiSettings, Provider},
+    service::inbox::InboxSettings,
+    sqlite::{DatabaseSettings, Keep, Retention, StoreLimits},
+    system::Entropy,
+    telemetry::{Metrics, MetricsError},
+};
+
+pub(super) fn metrics(config: &Config) -> Result<Metrics, MetricsError> {
+    match config.observability.backend {
+        MetricsBackend::Prometheus => Metrics::prometheus(&config.observability.namespace),
+        MetricsBackend::None => Ok(Metrics::disabled()),
+    }
+}
+
+pub(super) fn provider(config: &Config, client: &Client) -> Result<Arc<dyn Provider>, outbound::SetupError> {
+    let provider = &config.provider;
+    Ok(match provider.kind {
+        ProviderKind::Echo => Arc::new(Echo),
+        ProviderKind::OpenAi => Arc::new(OpenAi::new(
+            client,
+            OpenAiSettings {
+                base_url: provider.base_url.clone(),
+                api_key: provider.api_key.clone(),
+                model: provider.model.clone(),
+                system_prompt: provider.system_prompt.clone(),
+                temperature: provider.temperature,
+                max_tokens: provider.max_tokens,
+                timeout: provider.timeout,
+            },
+        )?),
+    })
+}
+
+pub(super) fn paired_tokens(config: &Config) -> Vec<TokenHash> {
+    let hash = |token: &PairedToken| match token {
+        PairedToken::Hash(hex) => TokenHash::from_hex(hex),
+        PairedToken::Plain(token) => Some(TokenHash::of(token.expose().as_bytes())),
+    };
+    config.gateway.paired_tokens.iter().filter_map(hash).collect()
+}
+
+pub(super) fn database_settings(config: &Config) -> DatabaseSettings {
+    DatabaseSettings {
+        path: config.database.path.clone(),
+        full_sync: config.database.synchronous == Synchronous::Full,
+        busy_timeout: config.database.busy_timeout,
+        read_connections: config.database.read_connections,
+    }
+}
+
+pub(super) fn store_limits(config: &Config) -> StoreLimits {
+    let gateway = &config.gateway;
+    StoreLimits {
+        pair_per_minute: gateway.pair_rate_limit_per_minute,
+        webhook_per_minute: gateway.webhook_rate_limit_per_minute,
+        rate_clients: gateway.rate_limit_max_keys as usize,
+        lockout: gateway.pair_lockout,
+        code_failures: gateway.pairing_code_max_failures,
+        key_ttl: gateway.idempotency_ttl,
+        keys_per_owner: gateway.idempotency_max_keys,
+        signature_per_minute: config.channels.bad_signature_rate_limit_per_minute,
+        waiting_messages: config.channels.max_waiting_messages.into(),
+        retention: retention(&config.database),
+    }
+}
+
+pub(super) fn http_settings(config: &Config) -> Result<HttpSettings, BadSecret> {
+    let whatsapp = config.channels.whatsapp.as_ref();
+    let webhook_signature = config.channels.webhook.signing_secret.as_ref();
+    let webhook_signature = webhook_signature.map(|secret| StandardWebhooks::new(secret).map(Arc::new));
+    Ok(HttpSettings {
+        require_pairing: config.gateway.require_pairing,
+        webhook_secret: config.channels.webhook.secret.clone(),
+        webhook_signature: webhook_signature.transpose()?,
+        max_body_bytes: config.gateway.max_body_bytes,
+        // The larger limit is for what is signed: anyone may send the rest.
+        whatsapp_max_body_bytes: whatsapp.filter(|it| it.app_secret.is_some()).map(|it| it.max_body_bytes),
+        whatsapp_verify_token: whatsapp.and_then(|it| it.verify_token.clone()),
+        request_timeout: config.gateway.request_timeout,
+    })
+}
+
+pub(super) fn connection_limits(config: &Config) -> Limits {
+    Limits {
+        max_connections: config.gateway.max_connections as usize,
+        header_timeout: config.gateway.header_timeout,
+        idle_timeout: config.gateway.idle_timeout,
+        ..Limits::default()
+    }
+}
+
+pub(super) fn inbox_settings(config: &Config) -> InboxSettings {
+    let channels = &config.channels;
+    InboxSettings {
+        workers: channels.workers as usize,
+        message_attempts: channels.message_max_attempts,
+        delivery_attempts: channels.delivery_max_attempts,
+        backoff: Backoff { first: channels.retry_first, longest: channels.retry_longest },
+        apology: channels.failure_reply.clone(),
+    }
+}
+
+fn retention(database: &config::Database) -> Retention {
+    let keep = |kept: config::Retention| Keep { age: kept.max_age, rows: kept.max_rows.map(u64::from) };
+    Retention {
+        messages: keep(database.messages),
+        answers: keep(database.answers),
+        deliveries: keep(database.deliveries),
+    }
+}
+
+pub(super) fn channels(
+    config: &Config,
+    client: &Client,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<Vec<Arc<dyn Channel>>, SetupError> {
+    let configured = &config.channels;
+    let timeout = configured.send_timeout;
+    let mut channels: Vec<Arc<dyn Channel>> = Vec::new();
+    if let Some(it) = &configured.whatsapp {
+        let settings = WhatsAppSettings {
+            api_base_url: it.api_base_url.clone(),
+            access_token: it.access_token.clone(),
+            phone_number_id: it.phone_number_id.clone(),
+            app_secret: it.app_secret.clone(),
+            allowed_numbers: AllowList::phone_numbers(it.allowed_numbers.iter().map(Secret::expose)),
+            reply_to_unsupported: it.reply_to_unsupported,
+            timeout,
+        };
+        channels.push(Arc::new(WhatsApp::new(settings, client)?));
+    }
+    if let Some(it) = &configured.linq {
+        let senders = it.allowed_senders.iter().map(Secret::expose);
+        let settings = LinqSettings {
+            api_base_url: it.api_base_url.clone(),
+            api_token: it.api_token.clone(),
+            from_phone: it.from_phone.expose().to_owned(),
+            signing_secret: it.signing_secret.clone(),
+            allowed_senders: AllowList::phone_numbers_and_emails(senders),
+            timeout,
+        };
+        channels.push(Arc::new(Linq::new(settings, client)?));
+    }
+    if let Some(it) = &configured.nextcloud_talk {
+        let settings = NextcloudTalkSettings {
+            base_url: it.base_url.clone(),
+            webhook_secret: it.webhook_secret.clone(),
+            reply_secret: it.app_token.clone(),
+            allowed_users: AllowList::talk_users(it.allowed_users.iter().map(Secret::expose)),
+            timeout,
+        };
+        channels.push(Arc::new(NextcloudTalk::new(settings, client, Arc::clone(entropy))?));
+    }
+    Ok(channels)
+}

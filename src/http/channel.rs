@@ -1,0 +1,113 @@
+//! `POST /whatsapp`, `POST /linq` and `POST /nextcloud-talk`: what a chat platform tells us. It is answered as soon as it is
+//! on disk; the work follows.
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    response::{IntoResponse as _, Response},
+    routing::{MethodRouter, post},
+};
+use http::StatusCode;
+use serde::Serialize;
+
+use super::{
+    error::ApiError,
+    extract::{client::Client, message},
+    limit, reply,
+    state::AppState,
+    whatsapp,
+};
+use crate::{
+    domain::{
+        channel::ChannelKind,
+        client::ClientAddress,
+        rate::{RateClient, Scope},
+    },
+    repository::AcceptOutcome,
+    telemetry::metrics::CallOutcome,
+};
+
+#[derive(Serialize)]
+struct Received {
+    status: &'static str,
+}
+
+/// The routes of the platforms. They are there whether or not a platform is configured.
+pub(super) fn routes() -> Router<AppState> {
+    Router::new()
+        .route(path_of(ChannelKind::WhatsApp), of(ChannelKind::WhatsApp).get(whatsapp::get))
+        .route(path_of(ChannelKind::Linq), of(ChannelKind::Linq))
+        .route(path_of(ChannelKind::NextcloudTalk), of(ChannelKind::NextcloudTalk))
+}
+
+/// Where a platform posts to.
+#[must_use]
+pub const fn path_of(kind: ChannelKind) -> &'static str {
+    match kind {
+        ChannelKind::WhatsApp => "/whatsapp",
+        ChannelKind::Linq => "/linq",
+        ChannelKind::NextcloudTalk => "/nextcloud-talk",
+    }
+}
+
+fn of(kind: ChannelKind) -> MethodRouter<AppState> {
+    post(async move |State(state): State<AppState>, Client(address): Client, request: Request| match receive(
+        kind, &state, address, request,
+    )
+    .await
+    {
+        Ok(response) => response,
+        Err(refusal) => *refusal,
+    })
+}
+
+/// Signature, shape, disk: in this order.
+async fn receive(
+    kind: ChannelKind,
+    state: &AppState,
+    address: ClientAddress,
+    request: Request,
+) -> Result<Response, Box<Response>> {
+    let refuse = |error: ApiError| Box::new(error.into_response());
+    let channel = state.inbox.channel(kind).ok_or_else(|| refuse(ApiError::NotConfigured(kind)))?;
+    let (head, body) = request.into_parts();
+    let max_bytes = state.settings.max_body_bytes_of(head.uri.path());
+    let body = message::read_body(body, max_bytes).await.map_err(|error| match error {
+        ApiError::BodyTooLarge => refuse(ApiError::BodyTooLarge),
+        _ => refuse(ApiError::InvalidPayload),
+    })?;
+    let now = state.clock.now();
+    let Ok(verified) = channel.verify(&head.headers, &body, now) else {
+        state.metrics.channels.call(kind, CallOutcome::BadSignature);
+        return Err(Box::new(refuse_signature(state, address).await));
+    };
+    let Ok(payload) = channel.parse(&body, now) else {
+        state.metrics.channels.call(kind, CallOutcome::BadPayload);
+        return Err(refuse(ApiError::InvalidPayload));
+    };
+    match state.inbox.accept(kind, verified.nonce, payload).await {
+        Ok(AcceptOutcome::Accepted { .. }) => Ok(reply::json(StatusCode::OK, &Received { status: "ok" })),
+        Ok(AcceptOutcome::Full) => Err(refuse(ApiError::InboxFull)),
+        Ok(AcceptOutcome::Replayed) => Err(Box::new(refuse_signature(state, address).await)),
+        Err(error) => Err(refuse(error.into())),
+    }
+}
+
+/// Only bad signatures are counted against an address: a platform's own calls are never limited.
+async fn refuse_signature(state: &AppState, address: ClientAddress) -> Response {
+    let client = RateClient { token: None, address };
+    let now = state.clock.now();
+    let admitted = match limit::admit(state, Scope::Signature, client, now, ApiError::SignatureRateLimited) {
+        Ok(admitted) => admitted,
+        Err(refusal) => return *refusal,
+    };
+    let (hit, fields) = admitted.into_parts();
+    let counted = match hit {
+        Some(hit) => state.limits.count(hit).await,
+        None => Ok(()),
+    };
+    let error = counted.map_or_else(ApiError::from, |()| ApiError::InvalidSignature);
+    let mut response = error.into_response();
+    fields.add_to(response.headers_mut());
+    response
+}

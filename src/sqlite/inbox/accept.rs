@@ -1,0 +1,379 @@
+//! Calls of platforms, many at once: nonces, ids, conversations, messages, notices, statuses.
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::SqliteConnection;
+use tokio::sync::oneshot;
+
+use crate::{
+    domain::{
+        channel::{ChannelKind, Content, Inbound, SentStatus, StatusUpdate},
+        delivery::ReplyKind,
+        id::{ConversationId, MessageId},
+        time::Millis,
+    },
+    repository::{AcceptOutcome, NewCall, StoreError},
+    sqlite::{
+        batch::{BatchState, Context},
+        memory::Memory,
+        rows::Rows,
+    },
+};
+
+/// A call on its way to disk.
+pub(in crate::sqlite) struct AcceptCommand {
+    pub(in crate::sqlite) call: NewCall,
+    pub(in crate::sqlite) at: Millis,
+    /// Room in the inbox that was made for it.
+    pub(in crate::sqlite) reserved: u64,
+    pub(in crate::sqlite) reply: oneshot::Sender<Result<AcceptOutcome, StoreError>>,
+}
+
+impl AcceptCommand {
+    /// It was written, or it was not: its room in the inbox is taken or given back, and its caller answered.
+    pub(in crate::sqlite) fn finish(self, outcome: Result<AcceptOutcome, StoreError>, memory: &Memory) {
+        let texts = match &outcome {
+            Ok(AcceptOutcome::Accepted { waiting, .. }) => *waiting,
+            _ => 0,
+        };
+        memory.waiting.settle(self.reserved, texts);
+        self.reply.send(outcome).ok();
+    }
+}
+
+/// A message of a call that is not replayed.
+struct Candidate<'a> {
+    call: usize,
+    channel: ChannelKind,
+    at: Millis,
+    notice: &'static str,
+    message: &'a Inbound,
+}
+
+impl Candidate<'_> {
+    fn place(&self) -> (ChannelKind, &str, &str) {
+        (self.channel, &self.message.address.sender, &self.message.address.room)
+    }
+}
+
+/// Writes calls inside a transaction.
+pub(in crate::sqlite) async fn write_calls(
+    conn: &mut SqliteConnection,
+    state: &mut BatchState,
+    context: &Context<'_>,
+    commands: &[AcceptCommand],
+) -> Result<Vec<AcceptOutcome>, sqlx::Error> {
+    if commands.is_empty() {
+        return Ok(Vec::new());
+    }
+    let replayed = use_nonces(conn, commands).await?;
+    let live = || commands.iter().enumerate().filter(|(index, _)| !replayed.contains(index));
+    let candidates = first_of_each(live());
+    let new = keep_new(conn, candidates).await?;
+    let conversations = conversations_of(conn, &new).await?;
+    let ids = state.take_message_ids(conn, new.len()).await?;
+    insert_messages(conn, context.run_id, &new, (&ids, &conversations)).await?;
+    insert_notices(conn, &new, (&ids, &conversations)).await?;
+    update_statuses(conn, live().map(|(_, command)| &command.call)).await?;
+    let mut outcomes: Vec<AcceptOutcome> = commands.iter().map(|_| AcceptOutcome::Replayed).collect();
+    for (index, command) in live() {
+        let known = command.call.payload.messages.len();
+        outcomes[index] = AcceptOutcome::Accepted { conversations: Vec::new(), waiting: 0, known };
+    }
+    for (candidate, conversation) in new.iter().zip(conversations) {
+        if let AcceptOutcome::Accepted { conversations, waiting, known } = &mut outcomes[candidate.call] {
+            conversations.push(conversation);
+            *waiting += u64::from(candidate.message.content != Content::NotText);
+            *known -= 1;
+        }
+    }
+    Ok(outcomes)
+}
+
+/// Notes the nonces, and finds the calls whose nonce had been used, also by another call of this batch.
+async fn use_nonces(
+    conn: &mut SqliteConnection,
+    commands: &[AcceptCommand],
+) -> Result<HashSet<usize>, sqlx::Error> {
+    let mut firsts = HashSet::new();
+    let mut rows = Rows::default();
+    let mut replayed: HashSet<usize> = HashSet::new();
+    let mut written: Vec<usize> = Vec::new();
+    for (index, command) in commands.iter().enumerate() {
+        let Some(nonce) = &command.call.nonce else { continue };
+        if !firsts.insert((command.call.channel, nonce)) {
+            replayed.insert(index);
+            continue;
+        }
+        written.push(index);
+        rows.push(|row| {
+            row.bytes(command.call.channel.as_str().as_bytes()).bytes(nonce.as_bytes()).int(command.at.0);
+        });
+    }
+    if rows.count() == 0 {
+        return Ok(replayed);
+    }
+    let (json, blob) = rows.finish();
+    let known = sqlx::query!(
+        r#"SELECT r.key + 0 AS "place!: i64" FROM jsonb_each(?1) AS r WHERE EXISTS (
+               SELECT 1 FROM received_nonce AS n
+               WHERE n.channel = CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT)
+                 AND n.nonce = CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT))"#,
+        json,
+        blob
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    replayed.extend(known.iter().filter_map(|row| written.get(usize::try_from(row.place).ok()?).copied()));
+    sqlx::query!(
+        "INSERT INTO received_nonce (channel, nonce, received_at_ms)
+         SELECT CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT),
+                CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT), r.value ->> 4
+         FROM jsonb_each(?1) AS r WHERE true ON CONFLICT DO NOTHING",
+        json,
+        blob
+    )
+    .execute(conn)
+    .await?;
+    Ok(replayed)
+}
+
+/// The messages of the calls, each id once.
+fn first_of_each<'a>(commands: impl Iterator<Item = (usize, &'a AcceptCommand)>) -> Vec<Candidate<'a>> {
+    let mut seen = HashSet::new();
+    let mut candidates = Vec::new();
+    for (call, command) in commands {
+        let NewCall { channel, payload, notice, .. } = &command.call;
+        for message in &payload.messages {
+            if seen.insert((*channel, message.platform_id.as_str())) {
+                candidates.push(Candidate { call, channel: *channel, at: command.at, notice, message });
+            }
+        }
+    }
+    candidates
+}
+
+/// Those that were never received before, whose ids are noted.
+async fn keep_new<'a>(
+    conn: &mut SqliteConnection,
+    candidates: Vec<Candidate<'a>>,
+) -> Result<Vec<Candidate<'a>>, sqlx::Error> {
+    let mut rows = Rows::default();
+    for candidate in &candidates {
+        rows.push(|row| {
+            row.bytes(candidate.channel.as_str().as_bytes());
+            row.bytes(candidate.message.platform_id.as_bytes()).int(candidate.at.0);
+        });
+    }
+    if rows.count() == 0 {
+        return Ok(candidates);
+    }
+    let (json, blob) = rows.finish();
+    let known = sqlx::query!(
+        r#"SELECT r.key + 0 AS "place!: i64" FROM jsonb_each(?1) AS r WHERE EXISTS (
+               SELECT 1 FROM received_id AS i
+               WHERE i.channel = CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT)
+                 AND i.platform_id = CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT))"#,
+        json,
+        blob
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "INSERT INTO received_id (channel, platform_id, received_at_ms)
+         SELECT CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT),
+                CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT), r.value ->> 4
+         FROM jsonb_each(?1) AS r WHERE true ON CONFLICT DO NOTHING",
+        json,
+        blob
+    )
+    .execute(conn)
+    .await?;
+    let known: HashSet<usize> = known.iter().filter_map(|row| usize::try_from(row.place).ok()).collect();
+    let new = candidates.into_iter().enumerate().filter(|(place, _)| !known.contains(place));
+    Ok(new.map(|(_, candidate)| candidate).collect())
+}
+
+/// The conversation of each message; one that is new begins now.
+async fn conversations_of(
+    conn: &mut SqliteConnection,
+    new: &[Candidate<'_>],
+) -> Result<Vec<ConversationId>, sqlx::Error> {
+    let mut places: HashMap<(ChannelKind, &str, &str), usize> = HashMap::new();
+    let mut rows = Rows::default();
+    for candidate in new {
+        let next = places.len();
+        places.entry(candidate.place()).or_insert_with(|| {
+            rows.push(|row| {
+                row.bytes(candidate.channel.as_str().as_bytes());
+                row.bytes(candidate.message.address.sender.as_bytes());
+                row.bytes(candidate.message.address.room.as_bytes()).int(candidate.at.0);
+            });
+            next
+        });
+    }
+    if rows.count() == 0 {
+        return Ok(Vec::new());
+    }
+    let (json, blob) = rows.finish();
+    sqlx::query!(
+        "INSERT INTO conversation (channel, sender, room, started_at_ms)
+         SELECT CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT),
+                CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT),
+                CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT), r.value ->> 6
+         FROM jsonb_each(?1) AS r WHERE NOT EXISTS (
+             SELECT 1 FROM conversation AS c
+             WHERE c.channel = CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT)
+               AND c.sender = CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT)
+               AND c.room = CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT))",
+        json,
+        blob
+    )
+    .execute(&mut *conn)
+    .await?;
+    let found = sqlx::query!(
+        r#"SELECT c.id AS "id!: i64" FROM jsonb_each(?1) AS r CROSS JOIN conversation AS c
+               ON c.channel = CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT)
+              AND c.sender = CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT)
+              AND c.room = CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT)
+           ORDER BY r.key"#,
+        json,
+        blob
+    )
+    .fetch_all(conn)
+    .await?;
+    let ids: Vec<ConversationId> = found.into_iter().map(|row| ConversationId(row.id)).collect();
+    let id_of =
+        |candidate: &Candidate<'_>| places.get(&candidate.place()).and_then(|place| ids.get(*place).copied());
+    new.iter().map(|candidate| id_of(candidate).ok_or(sqlx::Error::RowNotFound)).collect()
+}
+
+async fn insert_messages(
+    conn: &mut SqliteConnection,
+    run_id: i64,
+    new: &[Candidate<'_>],
+    (ids, conversations): (&[MessageId], &[ConversationId]),
+) -> Result<(), sqlx::Error> {
+    let mut rows = Rows::default();
+    for ((candidate, id), conversation) in new.iter().zip(ids).zip(conversations) {
+        let Candidate { channel, at, message, .. } = candidate;
+        rows.push(|row| {
+            row.int(id.0).int(at.0).bytes(channel.as_str().as_bytes());
+            row.bytes(message.address.sender.as_bytes()).bytes(message.platform_id.as_bytes());
+            row.maybe_text(message.reply_to.as_deref()).int(conversation.0);
+            match &message.content {
+                Content::Text(text) => row.bytes(text.as_str().as_bytes()).maybe_text(None),
+                Content::NotText => row.bytes(b"").bytes(candidate.notice.as_bytes()),
+            };
+        });
+    }
+    if rows.count() == 0 {
+        return Ok(());
+    }
+    let (json, blob) = rows.finish();
+    sqlx::query!(
+        "INSERT INTO message (id, received_at_ms, channel, sender, platform_id, reply_to, conversation_id, text,
+                              state, attempts, run_id, answer, finished_at_ms)
+         SELECT r.value ->> 0, r.value ->> 1,
+                CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT),
+                CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT),
+                CAST(substr(?2, r.value ->> 6, r.value ->> 7) AS TEXT),
+                CAST(substr(?2, r.value ->> 8, r.value ->> 9) AS TEXT), r.value ->> 10,
+                CAST(substr(?2, r.value ->> 11, r.value ->> 12) AS TEXT),
+                CASE WHEN r.value ->> 13 IS NULL THEN 'accepted' ELSE 'answered' END, 0, ?3,
+                CAST(substr(?2, r.value ->> 13, r.value ->> 14) AS TEXT),
+                CASE WHEN r.value ->> 13 IS NULL THEN NULL ELSE r.value ->> 1 END
+         FROM jsonb_each(?1) AS r WHERE true",
+        json,
+        blob,
+        run_id
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Senders of something other than text are told at once: their message needs no work.
+async fn insert_notices(
+    conn: &mut SqliteConnection,
+    new: &[Candidate<'_>],
+    (ids, conversations): (&[MessageId], &[ConversationId]),
+) -> Result<(), sqlx::Error> {
+    let mut rows = Rows::default();
+    let all = new.iter().zip(ids).zip(conversations);
+    for ((candidate, id), conversation) in all.filter(|((c, _), _)| c.message.content == Content::NotText) {
+        rows.push(|row| {
+            row.int(id.0).int(conversation.0).maybe_text(candidate.message.reply_to.as_deref());
+            row.bytes(candidate.notice.as_bytes()).int(candidate.at.0);
+        });
+    }
+    if rows.count() == 0 {
+        return Ok(());
+    }
+    let (json, blob) = rows.finish();
+    let kind = ReplyKind::Notice.as_str();
+    sqlx::query!(
+        "INSERT INTO delivery (message_id, conversation_id, kind, part, parts, reply_to, text, created_at_ms)
+         SELECT r.value ->> 0, r.value ->> 1, ?3, 1, 1,
+                CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT),
+                CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT), r.value ->> 6
+         FROM jsonb_each(?1) AS r WHERE true ORDER BY r.key",
+        json,
+        blob,
+        kind
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Notes how far sent messages have come. News may come in any order: what is further stays.
+async fn update_statuses(
+    conn: &mut SqliteConnection,
+    calls: impl Iterator<Item = &NewCall>,
+) -> Result<(), sqlx::Error> {
+    let mut furthest: HashMap<(ChannelKind, &str), &StatusUpdate> = HashMap::new();
+    for call in calls {
+        for update in &call.payload.statuses {
+            let known = furthest.entry((call.channel, &update.platform_id)).or_insert(update);
+            if update.status > known.status {
+                *known = update;
+            }
+        }
+    }
+    let mut rows = Rows::default();
+    for ((channel, platform_id), update) in furthest {
+        rows.push(|row| {
+            row.bytes(channel.as_str().as_bytes()).bytes(platform_id.as_bytes());
+            row.bytes(update.status.as_str().as_bytes()).int(update.at.0).int(rank(update.status));
+        });
+    }
+    if rows.count() == 0 {
+        return Ok(());
+    }
+    let (json, blob) = rows.finish();
+    sqlx::query!(
+        "UPDATE delivery SET status = CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT), status_at_ms = r.value ->> 6
+         FROM jsonb_each(?1) AS r
+         WHERE delivery.platform_id = CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT)
+           AND (SELECT c.channel FROM conversation AS c WHERE c.id = delivery.conversation_id)
+               = CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT)
+           AND CASE delivery.status WHEN 'sent' THEN 1 WHEN 'delivered' THEN 2 WHEN 'read' THEN 3 WHEN 'failed' THEN 4
+               ELSE 0 END < r.value ->> 7",
+        json,
+        blob
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The order of statuses, as the statement above counts it.
+fn rank(status: SentStatus) -> i64 {
+    match status {
+        SentStatus::Sent => 1,
+        SentStatus::Delivered => 2,
+        SentStatus::Read => 3,
+        SentStatus::Failed => 4,
+    }
+}

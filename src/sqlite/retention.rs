@@ -1,0 +1,291 @@
+//! Forgetting what was kept for long enough: messages, answers, deliveries, and the ids of what was received.
+//!
+//! Rows are looked at in the order of their ids, some at each round, so that a round holds the writer for some milliseconds.
+//! What is still needed is passed over: a message that waits, an answer that an idempotency key stands for, a delivery that
+//! is due.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use sqlx::SqliteConnection;
+
+use super::{command::Step, memory::Memory};
+use crate::{domain::time::Millis, system::SteadyClock};
+
+/// How long the platforms' ids are remembered: Meta redelivers for up to 7 days.
+const ID_MEMORY: Duration = Duration::from_hours(9 * 24);
+/// How long nonces are remembered.
+const NONCE_MEMORY: Duration = Duration::from_hours(24);
+/// Rows of one kind that a round looks at, at least and at most.
+const ROWS: (i64, i64) = (10, 1000);
+/// A round that takes longer looks at fewer rows the next time.
+const LONG: Duration = Duration::from_millis(8);
+/// A round that is over sooner looks at more.
+const SHORT: Duration = Duration::from_millis(3);
+
+/// What is kept of one kind of row: whatever is younger than `age` and among the newest `rows`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Keep {
+    /// How long; `None`: for ever.
+    pub age: Option<Duration>,
+    /// How many; `None`: any number.
+    pub rows: Option<u64>,
+}
+
+/// What is kept, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retention {
+    /// Messages, with their answers.
+    pub messages: Keep,
+    /// The texts of answers.
+    pub answers: Keep,
+    /// Replies that were sent, or given up.
+    pub deliveries: Keep,
+}
+
+/// Where the rounds stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Progress {
+    messages: i64,
+    answers: i64,
+    deliveries: i64,
+    rows: i64,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { messages: 0, answers: 0, deliveries: 0, rows: ROWS.0 }
+    }
+}
+
+impl Progress {
+    /// The same, with a number of rows that suits how long the last round took.
+    fn paced(self, took: Duration) -> Self {
+        let rows = match took {
+            _ if took > LONG => self.rows / 2,
+            _ if took < SHORT => self.rows * 2,
+            _ => self.rows,
+        };
+        Self { rows: rows.clamp(ROWS.0, ROWS.1), ..self }
+    }
+}
+
+/// One round.
+pub(super) struct Forget {
+    pub(super) retention: Retention,
+    pub(super) progress: Progress,
+    pub(super) clock: Arc<SteadyClock>,
+}
+
+/// What a round came to.
+pub(super) struct Forgotten {
+    progress: Progress,
+    /// Whether the next round is likely to find more.
+    pub(super) more: bool,
+}
+
+#[async_trait]
+impl Step for Forget {
+    type Output = Forgotten;
+
+    async fn run(&self, conn: &mut SqliteConnection) -> Result<Forgotten, sqlx::Error> {
+        let (now, started) = (self.clock.now(), self.clock.monotonic());
+        let (Retention { messages, answers, deliveries }, old) = (self.retention, self.progress);
+        let ids = forget_ids(conn, now, old.rows).await?;
+        let mut progress = old;
+        let span = message_span(conn, messages, now).await?;
+        progress.messages = forget_messages(conn, old.messages, span, old.rows).await?;
+        let span = message_span(conn, answers, now).await?;
+        progress.answers = forget_answers(conn, old.answers, span, old.rows).await?;
+        let span = delivery_span(conn, deliveries, now).await?;
+        progress.deliveries = forget_deliveries(conn, old.deliveries, span, old.rows).await?;
+        let moved = progress.messages > 0 || progress.deliveries > 0 || progress.answers > old.answers;
+        let more = ids || moved;
+        Ok(Forgotten { progress: progress.paced(self.clock.monotonic().saturating_sub(started)), more })
+    }
+
+    fn stored(&self, output: &Forgotten, memory: &Memory) {
+        memory.set_forgotten_to(output.progress);
+    }
+}
+
+/// Ids and nonces that need not be remembered any more. Whether there are likely more.
+async fn forget_ids(conn: &mut SqliteConnection, now: Millis, rows: i64) -> Result<bool, sqlx::Error> {
+    let (ids_before, nonces_before) = (now.minus(ID_MEMORY).0, now.minus(NONCE_MEMORY).0);
+    let ids = sqlx::query!(
+        "DELETE FROM received_id WHERE id IN (SELECT id FROM received_id ORDER BY id LIMIT ?2) AND received_at_ms <= ?1",
+        ids_before,
+        rows
+    )
+    .execute(&mut *conn)
+    .await?;
+    let nonces = sqlx::query!(
+        "DELETE FROM received_nonce
+         WHERE id IN (SELECT id FROM received_nonce ORDER BY id LIMIT ?2) AND received_at_ms <= ?1",
+        nonces_before,
+        rows
+    )
+    .execute(conn)
+    .await?;
+    let full = rows.unsigned_abs();
+    Ok(ids.rows_affected() >= full || nonces.rows_affected() >= full)
+}
+
+/// Rows up to which id, and from before which moment, need not be kept.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    to_id: i64,
+    before: i64,
+}
+
+impl Span {
+    fn of(keep: Keep, newest_id: i64, now: Millis) -> Self {
+        let rows = keep.rows.map(|rows| i64::try_from(rows).unwrap_or(i64::MAX));
+        Self {
+            to_id: rows.map_or(0, |rows| newest_id.saturating_sub(rows)),
+            before: keep.age.map_or(i64::MIN, |age| now.minus(age).0),
+        }
+    }
+}
+
+async fn message_span(conn: &mut SqliteConnection, keep: Keep, now: Millis) -> Result<Span, sqlx::Error> {
+    let newest =
+        sqlx::query!(r#"SELECT coalesce(max(id), 0) AS "id!: i64" FROM message"#).fetch_one(conn).await?;
+    Ok(Span::of(keep, newest.id, now))
+}
+
+async fn delivery_span(conn: &mut SqliteConnection, keep: Keep, now: Millis) -> Result<Span, sqlx::Error> {
+    let newest =
+        sqlx::query!(r#"SELECT coalesce(max(id), 0) AS "id!: i64" FROM delivery"#).fetch_one(conn).await?;
+    Ok(Span::of(keep, newest.id, now))
+}
+
+/// Deletes finished messages among the next rows. Returns where to go on; 0: from the start, since the rest is to be kept.
+async fn forget_messages(
+    conn: &mut SqliteConnection,
+    after: i64,
+    span: Span,
+    rows: i64,
+) -> Result<i64, sqlx::Error> {
+    let last = sqlx::query!(
+        r#"SELECT count(*) AS "count!: i64", max(id) AS "id: i64" FROM (
+               SELECT id, received_at_ms FROM message WHERE id > ?1 ORDER BY id LIMIT ?4)
+           WHERE id <= ?2 OR received_at_ms <= ?3"#,
+        after,
+        span.to_id,
+        span.before,
+        rows
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let Some(last_id) = last.id else { return Ok(0) };
+    sqlx::query!(
+        "DELETE FROM message
+         WHERE id > ?1 AND id <= ?2 AND (id <= ?3 OR received_at_ms <= ?4) AND state NOT IN ('accepted', 'running')
+           AND NOT EXISTS (SELECT 1 FROM idempotency_key AS k
+                           WHERE k.owner = message.sender AND k.key = message.idempotency_key
+                             AND k.message_id = message.id)",
+        after,
+        last_id,
+        span.to_id,
+        span.before
+    )
+    .execute(conn)
+    .await?;
+    Ok(if last.count < rows { 0 } else { last_id })
+}
+
+/// Erases answers among the next rows. Returns where to go on: behind what was looked at, but before an answer that an
+/// idempotency key still stands for.
+async fn forget_answers(
+    conn: &mut SqliteConnection,
+    after: i64,
+    span: Span,
+    rows: i64,
+) -> Result<i64, sqlx::Error> {
+    let next = sqlx::query!(
+        r#"SELECT max(id) AS "last: i64", min(CASE WHEN needed THEN id END) AS "needed: i64" FROM (
+               SELECT id, received_at_ms,
+                      state IN ('accepted', 'running') OR EXISTS (
+                          SELECT 1 FROM idempotency_key AS k
+                          WHERE k.owner = message.sender AND k.key = message.idempotency_key
+                            AND k.message_id = message.id) AS needed
+               FROM message WHERE id > ?1 ORDER BY id LIMIT ?4)
+           WHERE id <= ?2 OR received_at_ms <= ?3"#,
+        after,
+        span.to_id,
+        span.before,
+        rows
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let Some(last) = next.last else { return Ok(after) };
+    let to = next.needed.map_or(last, |needed| needed - 1);
+    sqlx::query!(
+        "UPDATE message SET answer = ''
+         WHERE id > ?1 AND id <= ?2 AND (id <= ?3 OR received_at_ms <= ?4) AND answer <> ''",
+        after,
+        to,
+        span.to_id,
+        span.before
+    )
+    .execute(conn)
+    .await?;
+    Ok(to.max(after))
+}
+
+/// Deletes finished deliveries among the next rows. Returns where to go on; 0: from the start.
+async fn forget_deliveries(
+    conn: &mut SqliteConnection,
+    after: i64,
+    span: Span,
+    rows: i64,
+) -> Result<i64, sqlx::Error> {
+    let last = sqlx::query!(
+        r#"SELECT count(*) AS "count!: i64", max(id) AS "id: i64" FROM (
+               SELECT id, created_at_ms FROM delivery WHERE id > ?1 ORDER BY id LIMIT ?4)
+           WHERE id <= ?2 OR created_at_ms <= ?3"#,
+        after,
+        span.to_id,
+        span.before,
+        rows
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let Some(last_id) = last.id else { return Ok(0) };
+    sqlx::query!(
+        "DELETE FROM delivery
+         WHERE id > ?1 AND id <= ?2 AND (id <= ?3 OR created_at_ms <= ?4) AND state <> 'due'",
+        after,
+        last_id,
+        span.to_id,
+        span.before
+    )
+    .execute(conn)
+    .await?;
+    Ok(if last.count < rows { 0 } else { last_id })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_round_is_followed_by_a_smaller_one() {
+        let progress = Progress { rows: 100, ..Progress::default() };
+        let rows = |ms| progress.paced(Duration::from_millis(ms)).rows;
+        assert_eq!((rows(20), rows(8), rows(3), rows(1)), (50, 100, 100, 200));
+        let many = Progress { rows: 1000, ..progress };
+        assert_eq!(many.paced(Duration::ZERO).rows, 1000);
+        assert_eq!(Progress::default().paced(Duration::from_secs(1)).rows, 10);
+    }
+
+    #[test]
+    fn what_is_kept_for_ever_is_in_no_span() {
+        let span = Span::of(Keep::default(), 1000, Millis(5000));
+        assert_eq!((span.to_id, span.before), (0, i64::MIN));
+        let keep = Keep { age: Some(Duration::from_secs(2)), rows: Some(10) };
+        let span = Span::of(keep, 1000, Millis(5000));
+        assert_eq!((span.to_id, span.before), (990, 3000));
+    }
+}
