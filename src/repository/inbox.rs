@@ -90,6 +90,8 @@ pub struct AnswerJob {
     pub id: MessageId,
     /// Its conversation.
     pub conversation: ConversationId,
+    /// Who sent it, and where.
+    pub from: Address,
     /// What it says; `None` if the row holds nothing that could be answered.
     pub text: Option<MessageText>,
     /// What a reply refers to.

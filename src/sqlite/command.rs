@@ -87,12 +87,12 @@ impl<S: Step> Call for StepCall<S> {
 impl Shared {
     /// Puts a command into the queue. If it has no room, the command's hit is not counted either.
     pub(super) fn enqueue(&self, command: Command) -> Result<(), StoreError> {
-        self.enqueue_in(&self.queue, command)
+        self.enqueue_in(&self.queues.callers, command)
     }
 
-    /// Puts a command of the channels into their queue: a burst of them is not to hold up who waits for an answer.
-    pub(super) fn enqueue_of_channels(&self, command: Command) -> Result<(), StoreError> {
-        self.enqueue_in(&self.channel_queue, command)
+    /// Puts a call of a platform into its queue: a burst of them is not to hold up who waits for an answer.
+    pub(super) fn enqueue_call(&self, command: Command) -> Result<(), StoreError> {
+        self.enqueue_in(&self.queues.calls, command)
     }
 
     fn enqueue_in(&self, queue: &Sender<Command>, command: Command) -> Result<(), StoreError> {
@@ -117,10 +117,11 @@ impl Shared {
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Runs a step of the work on channels, which nobody waits for.
-    pub(super) async fn step_of_channels<S: Step>(&self, step: S) -> Result<S::Output, StoreError> {
+    /// Runs a step of the work in the background, which nobody waits for.
+    pub(super) async fn step_of_work<S: Step>(&self, step: S) -> Result<S::Output, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.enqueue_of_channels(Command::Step(None, Box::new(StepCall { step, output: None, reply })))?;
+        let command = Command::Step(None, Box::new(StepCall { step, output: None, reply }));
+        self.enqueue_in(&self.queues.work, command)?;
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 }

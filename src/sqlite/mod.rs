@@ -12,6 +12,7 @@ mod key_filter;
 mod memory;
 mod open;
 mod pairing;
+mod queue;
 mod rate_limit;
 mod retention;
 mod rows;
@@ -27,7 +28,7 @@ use std::{
 };
 
 use sqlx::SqlitePool;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::task::JoinHandle;
 
 pub use open::{DatabaseSettings, OpenError};
 pub use retention::{Keep, Retention};
@@ -40,6 +41,7 @@ use crate::{
 use command::Command;
 use memory::Memory;
 use open::{Database, ServerLock};
+use queue::QueueSenders;
 use writer::Writer;
 
 /// The limits that the store keeps.
@@ -77,8 +79,7 @@ pub struct SqliteStore {
 
 /// What the repositories, the writer and the sweeper share.
 pub(in crate::sqlite) struct Shared {
-    queue: mpsc::Sender<Command>,
-    channel_queue: mpsc::Sender<Command>,
+    queues: QueueSenders,
     memory: Memory,
     reads: SqlitePool,
     limits: StoreLimits,
@@ -129,20 +130,11 @@ impl SqliteStore {
             if is_server { sweep::begin_run(&mut database.writer, now).await.map_err(failed)? } else { 0 };
         let memory = Memory::new(&parts.limits, &parts.metrics, now);
         memory.load(&mut database.writer, now, is_server).await.map_err(failed)?;
-        let (queue, commands) = mpsc::channel(writer::QUEUE_LENGTH);
-        let (channel_queue, of_channels) = mpsc::channel(writer::QUEUE_LENGTH);
+        let (senders, queues) = queue::queues();
         let StoreParts { limits, clock, metrics } = parts;
-        let shared = Arc::new(Shared {
-            queue,
-            channel_queue,
-            memory,
-            reads: database.reads,
-            limits,
-            clock,
-            metrics,
-            run_id,
-        });
-        let writer = Writer::new(database.writer, &shared, (commands, of_channels), settings);
+        let reads = database.reads;
+        let shared = Arc::new(Shared { queues: senders, memory, reads, limits, clock, metrics, run_id });
+        let writer = Writer::new(database.writer, &shared, queues, settings);
         let writer = tokio::spawn(writer.run());
         Ok(Self { shared, writer: tokio::sync::Mutex::new(Some(writer)), lock: Mutex::new(database.lock) })
     }
@@ -152,7 +144,7 @@ impl SqliteStore {
     pub async fn close(&self) {
         // The writer's connection is the last one, so that SQLite writes the WAL back and removes it.
         self.shared.reads.close().await;
-        self.shared.queue.send(Command::Close).await.ok();
+        self.shared.queues.callers.send(Command::Close).await.ok();
         if let Some(writer) = self.writer.lock().await.take() {
             writer.await.ok();
         }

@@ -16,10 +16,7 @@ use std::{
 };
 
 use sqlx::{Connection as _, SqliteConnection};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::MissedTickBehavior,
-};
+use tokio::{sync::oneshot, time::MissedTickBehavior};
 
 use super::{
     DatabaseSettings, Shared,
@@ -28,6 +25,7 @@ use super::{
     error::{is_fault_of_one_command, store_error},
     inbox::{self, AcceptCommand},
     memory::LOOK_FOR_EDITS_EVERY,
+    queue::Queues,
     sweep, transaction,
 };
 use crate::{
@@ -35,16 +33,8 @@ use crate::{
     repository::{AcceptOutcome, StoreError},
 };
 
-/// Commands that may wait. More than one for each open connection is never needed, so a full queue means that the disk
-/// has stopped.
-pub(super) const QUEUE_LENGTH: usize = 16_384;
 /// No data version: memory was loaded before the writer began, and is loaded again at its first look.
 const UNSEEN: i64 = -1;
-/// Commands in one transaction.
-const BATCH_LENGTH: usize = 1024;
-/// Commands of channels among them: so few that who waits for an answer hardly notices a burst of messages.
-const CHANNEL_BATCH_LENGTH: usize = 16;
-
 /// Commands that are written together, by kind. The order of kinds is right for any two commands about the same row: a
 /// message is inserted before it is updated, and a key is not taken again before its giving back is on disk.
 #[derive(Default)]
@@ -111,8 +101,7 @@ struct Outcomes {
 pub(super) struct Writer {
     conn: SqliteConnection,
     shared: Arc<Shared>,
-    commands: mpsc::Receiver<Command>,
-    of_channels: mpsc::Receiver<Command>,
+    queues: Queues,
     state: BatchState,
     data_version: i64,
     path: PathBuf,
@@ -134,35 +123,29 @@ impl Writer {
     pub(super) fn new(
         conn: SqliteConnection,
         shared: &Arc<Shared>,
-        (commands, of_channels): (mpsc::Receiver<Command>, mpsc::Receiver<Command>),
+        queues: Queues,
         settings: &DatabaseSettings,
     ) -> Self {
         let (path, busy_timeout) = (settings.path.clone(), settings.busy_timeout);
         let (shared, state, file) = (Arc::clone(shared), BatchState::default(), FileId::of(&path));
-        Self { conn, shared, commands, of_channels, state, data_version: UNSEEN, path, file, busy_timeout }
+        Self { conn, shared, queues, state, data_version: UNSEEN, path, file, busy_timeout }
     }
 
     /// Writes until it is asked to end.
     pub(super) async fn run(mut self) {
         let mut tick = tokio::time::interval(LOOK_FOR_EDITS_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut waiting = Vec::with_capacity(BATCH_LENGTH);
-        let mut of_channels = Vec::with_capacity(CHANNEL_BATCH_LENGTH);
+        let mut commands = Vec::new();
         let mut open = true;
         while open {
             tokio::select! {
                 biased;
-                received = self.commands.recv_many(&mut waiting, BATCH_LENGTH) => {
-                    open = received > 0;
-                    let more = std::iter::from_fn(|| self.of_channels.try_recv().ok());
-                    of_channels.extend(more.take(CHANNEL_BATCH_LENGTH));
-                }
-                _ = self.of_channels.recv_many(&mut of_channels, CHANNEL_BATCH_LENGTH) => {}
+                more = self.queues.take(&mut commands) => open = more,
                 _ = tick.tick() => {}
             }
-            self.shared.metrics.writer.queue().lower((waiting.len() + of_channels.len()) as u64);
+            self.shared.metrics.writer.queue().lower(commands.len() as u64);
             let mut batch = Batch::default();
-            for command in waiting.drain(..).chain(of_channels.drain(..)) {
+            for command in commands.drain(..) {
                 open &= batch.add(command);
             }
             let looks = std::mem::take(&mut batch.looks);
@@ -177,13 +160,9 @@ impl Writer {
 
     /// Refuses new commands, writes the last ones and closes the file.
     async fn end(mut self) {
-        self.commands.close();
-        self.of_channels.close();
         let mut batch = Batch::default();
-        for queue in [&mut self.commands, &mut self.of_channels] {
-            while let Ok(command) = queue.try_recv() {
-                batch.add(command);
-            }
+        for command in self.queues.close() {
+            batch.add(command);
         }
         self.commit(batch).await;
         if self.shared.run_id != 0 {

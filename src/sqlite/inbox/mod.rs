@@ -77,7 +77,7 @@ impl InboxRepository for SqliteStore {
         }
         let (reply, accepted) = oneshot::channel();
         let command = AcceptCommand { call, at: now, reserved, reply };
-        if let Err(error) = self.shared.enqueue_of_channels(Command::Accept(command)) {
+        if let Err(error) = self.shared.enqueue_call(Command::Accept(command)) {
             waiting.settle(reserved, 0);
             return Err(error);
         }
@@ -86,17 +86,17 @@ impl InboxRepository for SqliteStore {
 
     async fn next(&self, conversation: ConversationId, now: Millis) -> Result<Next, StoreError> {
         let step = work::TakeNext { run_id: self.shared.run_id, conversation, now };
-        self.shared.step_of_channels(step).await
+        self.shared.step_of_work(step).await
     }
 
     async fn answered(&self, job: &AnswerJob, end: AnswerEnd, now: Millis) -> Result<Next, StoreError> {
         let step = work::Answered { run_id: self.shared.run_id, job: job.clone(), end, now };
-        self.shared.step_of_channels(step).await.map(|output| output.next)
+        self.shared.step_of_work(step).await.map(|output| output.next)
     }
 
     async fn sent(&self, job: &SendJob, end: SendEnd, now: Millis) -> Result<Next, StoreError> {
         let step = work::Sent { run_id: self.shared.run_id, job: job.clone(), end, now };
-        self.shared.step_of_channels(step).await
+        self.shared.step_of_work(step).await
     }
 
     async fn take_over(&self, _now: Millis) -> Result<u64, StoreError> {

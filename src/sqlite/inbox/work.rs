@@ -27,85 +27,109 @@ impl Step for TakeNext {
     type Output = Next;
 
     async fn run(&self, conn: &mut SqliteConnection) -> Result<Next, sqlx::Error> {
-        if let Some(next) = take_delivery(conn, self.run_id, self.conversation, self.now).await? {
-            return Ok(next);
+        // Mostly it is a message: one statement.
+        if let Some(job) = take_message(conn, self.run_id, self.conversation, self.now).await? {
+            return Ok(Next::Answer(job));
         }
-        let row = sqlx::query!(
-            r#"SELECT id AS "id!: i64", text AS "text!: String", reply_to AS "reply_to: String",
-                      attempts AS "attempts!: i64", received_at_ms AS "received_at_ms!: i64",
-                      next_attempt_at_ms AS "next_attempt_at_ms: i64"
-               FROM message
-               WHERE conversation_id = ?1 AND conversation_id IS NOT NULL AND state IN ('accepted', 'running')
-               ORDER BY id LIMIT 1"#,
-            self.conversation.0
-        )
-        .fetch_optional(&mut *conn)
-        .await?;
-        let Some(row) = row else { return Ok(Next::Idle) };
-        if let Some(at) = later(row.next_attempt_at_ms, self.now) {
-            return Ok(Next::WaitUntil(at));
+        if let Some(job) = take_delivery(conn, self.run_id, self.conversation, self.now).await? {
+            return Ok(Next::Send(job));
         }
-        sqlx::query!(
-            "UPDATE message SET state = 'running', attempts = attempts + 1, run_id = ?2 WHERE id = ?1",
-            row.id,
-            self.run_id
-        )
-        .execute(conn)
-        .await?;
-        Ok(Next::Answer(AnswerJob {
-            id: MessageId(row.id),
-            conversation: self.conversation,
-            text: MessageText::new(row.text),
-            reply_to: row.reply_to,
-            attempt: attempt_after(row.attempts),
-            received_at: Millis(row.received_at_ms),
-        }))
+        what_waits(conn, self.conversation).await
     }
 }
 
-/// Leases the oldest due delivery of a conversation; `None` if there is none.
+/// Leases the oldest waiting message of a conversation, if it is due and no delivery is.
+async fn take_message(
+    conn: &mut SqliteConnection,
+    run_id: i64,
+    conversation: ConversationId,
+    now: Millis,
+) -> Result<Option<AnswerJob>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"UPDATE message SET state = 'running', attempts = attempts + 1, run_id = ?2
+           WHERE id = (SELECT m.id FROM message AS m
+                       WHERE m.conversation_id = ?1 AND m.conversation_id IS NOT NULL
+                         AND m.state IN ('accepted', 'running') ORDER BY m.id LIMIT 1)
+             AND (next_attempt_at_ms IS NULL OR next_attempt_at_ms <= ?3)
+             AND NOT EXISTS (SELECT 1 FROM delivery AS d WHERE d.conversation_id = ?1 AND d.state = 'due')
+           RETURNING id AS "id!: i64", text AS "text!: String", reply_to AS "reply_to: String", sender AS "sender!: String",
+                     attempts AS "attempts!: i64", received_at_ms AS "received_at_ms!: i64",
+                     coalesce((SELECT c.room FROM conversation AS c WHERE c.id = conversation_id), '') AS "room!: String""#,
+        conversation.0,
+        run_id,
+        now.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| AnswerJob {
+        id: MessageId(row.id),
+        conversation,
+        from: Address { sender: row.sender, room: row.room },
+        text: MessageText::new(row.text),
+        reply_to: row.reply_to,
+        attempt: attempts(row.attempts),
+        received_at: Millis(row.received_at_ms),
+    }))
+}
+
+/// Leases the oldest due delivery of a conversation, if its pause is over.
 async fn take_delivery(
     conn: &mut SqliteConnection,
     run_id: i64,
     conversation: ConversationId,
     now: Millis,
-) -> Result<Option<Next>, sqlx::Error> {
+) -> Result<Option<SendJob>, sqlx::Error> {
     let row = sqlx::query!(
-        r#"SELECT d.id AS "id!: i64", d.message_id AS "message_id!: i64", d.reply_to AS "reply_to: String",
-                  d.text AS "text!: String", d.attempts AS "attempts!: i64", d.created_at_ms AS "created_at_ms!: i64",
-                  d.next_attempt_at_ms AS "next_attempt_at_ms: i64", c.sender AS "sender!: String", c.room AS "room!: String"
-           FROM delivery AS d JOIN conversation AS c ON c.id = d.conversation_id
-           WHERE d.conversation_id = ?1 AND d.state = 'due' ORDER BY d.id LIMIT 1"#,
-        conversation.0
+        r#"UPDATE delivery SET attempts = attempts + 1, run_id = ?2
+           FROM conversation AS c
+           WHERE c.id = ?1 AND (next_attempt_at_ms IS NULL OR next_attempt_at_ms <= ?3)
+             AND delivery.id = (SELECT d.id FROM delivery AS d WHERE d.conversation_id = ?1 AND d.state = 'due'
+                                ORDER BY d.id LIMIT 1)
+           RETURNING id AS "id!: i64", message_id AS "message_id!: i64", reply_to AS "reply_to: String",
+                     text AS "text!: String", attempts AS "attempts!: i64", created_at_ms AS "created_at_ms!: i64""#,
+        conversation.0,
+        run_id,
+        now.0
     )
     .fetch_optional(&mut *conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    if let Some(at) = later(row.next_attempt_at_ms, now) {
-        return Ok(Some(Next::WaitUntil(at)));
-    }
-    sqlx::query!("UPDATE delivery SET attempts = attempts + 1, run_id = ?2 WHERE id = ?1", row.id, run_id)
-        .execute(conn)
-        .await?;
-    Ok(Some(Next::Send(SendJob {
+    let to = sqlx::query!(
+        r#"SELECT sender AS "sender!: String", room AS "room!: String" FROM conversation WHERE id = ?1"#,
+        conversation.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(Some(SendJob {
         id: DeliveryId(row.id),
         message: MessageId(row.message_id),
         conversation,
-        to: Address { sender: row.sender, room: row.room },
+        to: Address { sender: to.sender, room: to.room },
         reply_to: row.reply_to,
         text: row.text,
-        attempt: attempt_after(row.attempts),
+        attempt: attempts(row.attempts),
         created_at: Millis(row.created_at_ms),
-    })))
+    }))
 }
 
-/// The moment that a row waits for, if it is still to come.
-fn later(at: Option<i64>, now: Millis) -> Option<Millis> {
-    at.map(Millis).filter(|at| *at > now)
+/// Until when a conversation waits of which nothing is due.
+async fn what_waits(conn: &mut SqliteConnection, conversation: ConversationId) -> Result<Next, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"SELECT coalesce(
+               (SELECT coalesce(d.next_attempt_at_ms, 0) FROM delivery AS d JOIN conversation AS c ON c.id = d.conversation_id
+                WHERE d.conversation_id = ?1 AND d.state = 'due' ORDER BY d.id LIMIT 1),
+               (SELECT coalesce(m.next_attempt_at_ms, 0) FROM message AS m
+                WHERE m.conversation_id = ?1 AND m.conversation_id IS NOT NULL AND m.state IN ('accepted', 'running')
+                ORDER BY m.id LIMIT 1)) AS "at_ms: i64""#,
+        conversation.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(row.at_ms.map_or(Next::Idle, |at| Next::WaitUntil(Millis(at))))
 }
 
-fn attempt_after(attempts: i64) -> u32 {
-    u32::try_from(attempts.saturating_add(1)).unwrap_or(u32::MAX)
+fn attempts(number: i64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// What follows a job: the next delivery, leased; or whether anything else waits.
@@ -115,17 +139,19 @@ async fn follow(
     conversation: ConversationId,
     now: Millis,
 ) -> Result<Next, sqlx::Error> {
-    if let Some(next) = take_delivery(conn, run_id, conversation, now).await? {
-        return Ok(next);
-    }
     let waits = sqlx::query!(
-        r#"SELECT EXISTS (SELECT 1 FROM message WHERE conversation_id = ?1 AND conversation_id IS NOT NULL
-                          AND state IN ('accepted', 'running')) AS "waits!: bool""#,
+        r#"SELECT EXISTS (SELECT 1 FROM delivery WHERE conversation_id = ?1 AND state = 'due') AS "delivery!: bool",
+                  EXISTS (SELECT 1 FROM message WHERE conversation_id = ?1 AND conversation_id IS NOT NULL
+                          AND state IN ('accepted', 'running')) AS "message!: bool""#,
         conversation.0
     )
-    .fetch_one(conn)
+    .fetch_one(&mut *conn)
     .await?;
-    Ok(if waits.waits { Next::More } else { Next::Idle })
+    if waits.delivery {
+        let job = take_delivery(conn, run_id, conversation, now).await?;
+        return Ok(job.map_or(Next::More, Next::Send));
+    }
+    Ok(if waits.message { Next::More } else { Next::Idle })
 }
 
 /// Writes what came of the work on a message.
@@ -175,10 +201,11 @@ impl Step for Answered {
         .await?;
         // A message that was settled or deleted by hand in the meantime is not replied to.
         let finished = written.rows_affected() > 0;
-        if finished {
-            insert_reply(conn, &self.job, reply, self.now).await?;
-        }
-        let next = follow(conn, self.run_id, self.job.conversation, self.now).await?;
+        let first = if finished { self.insert_reply(conn, reply).await? } else { None };
+        let next = match first {
+            Some(job) => Next::Send(job),
+            None => follow(conn, self.run_id, self.job.conversation, self.now).await?,
+        };
         Ok(AnsweredOutput { next, finished })
     }
 
@@ -194,32 +221,51 @@ pub(super) struct AnsweredOutput {
     finished: bool,
 }
 
-/// Only the first part says what the reply refers to.
-async fn insert_reply(
-    conn: &mut SqliteConnection,
-    job: &AnswerJob,
-    reply: &Reply,
-    now: Millis,
-) -> Result<(), sqlx::Error> {
-    let (kind, parts) = (reply.kind.as_str(), i64::try_from(reply.parts.len()).unwrap_or(i64::MAX));
-    for (part, text) in (1_i64..).zip(&reply.parts) {
-        let reply_to = job.reply_to.as_ref().filter(|_| part == 1);
-        sqlx::query!(
-            "INSERT INTO delivery (message_id, conversation_id, kind, part, parts, reply_to, text, created_at_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            job.id.0,
-            job.conversation.0,
-            kind,
-            part,
-            parts,
-            reply_to,
-            text,
-            now.0
-        )
-        .execute(&mut *conn)
-        .await?;
+impl Answered {
+    /// Inserts the parts of a reply, the first of them leased. Only that one says what the reply refers to.
+    async fn insert_reply(
+        &self,
+        conn: &mut SqliteConnection,
+        reply: &Reply,
+    ) -> Result<Option<SendJob>, sqlx::Error> {
+        let job = &self.job;
+        let (kind, parts) = (reply.kind.as_str(), i64::try_from(reply.parts.len()).unwrap_or(i64::MAX));
+        let mut first = None;
+        for (part, text) in (1_i64..).zip(&reply.parts) {
+            let (leased, run_id) = (i64::from(part == 1), (part == 1).then_some(self.run_id));
+            let reply_to = job.reply_to.as_ref().filter(|_| part == 1);
+            let row = sqlx::query!(
+                r#"INSERT INTO delivery (message_id, conversation_id, kind, part, parts, reply_to, text, created_at_ms,
+                                         attempts, run_id)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) RETURNING id AS "id!: i64""#,
+                job.id.0,
+                job.conversation.0,
+                kind,
+                part,
+                parts,
+                reply_to,
+                text,
+                self.now.0,
+                leased,
+                run_id
+            )
+            .fetch_one(&mut *conn)
+            .await?;
+            first = first.or_else(|| {
+                Some(SendJob {
+                    id: DeliveryId(row.id),
+                    message: job.id,
+                    conversation: job.conversation,
+                    to: job.from.clone(),
+                    reply_to: reply_to.cloned(),
+                    text: text.clone(),
+                    attempt: 1,
+                    created_at: self.now,
+                })
+            });
+        }
+        Ok(first)
     }
-    Ok(())
 }
 
 /// Writes what came of sending a part of a reply.
