@@ -8,8 +8,7 @@ CREATE TABLE conversation (
     sender        TEXT    NOT NULL, -- as the platform names them: +15551234567, users/alice
     room          TEXT    NOT NULL, -- the chat or room; blank where the channel has none
     started_at_ms INTEGER NOT NULL,
-    CONSTRAINT conversation_is_one UNIQUE (channel, sender, room),
-    CONSTRAINT conversation_channel CHECK (channel IN ('whatsapp', 'linq', 'nextcloud_talk'))
+    CONSTRAINT conversation_is_one UNIQUE (channel, sender, room)
 ) STRICT;
 
 ALTER TABLE message ADD COLUMN conversation_id INTEGER /* whose turn it is; NULL: it came in through /webhook */;
@@ -69,6 +68,15 @@ CREATE TABLE delivery (
 CREATE INDEX delivery_due ON delivery (conversation_id, id) WHERE state = 'due';
 CREATE INDEX delivery_platform_id ON delivery (platform_id) WHERE platform_id IS NOT NULL;
 
+-- News of sent messages that came before we had noted under which id the platform has them; kept for some minutes.
+CREATE TABLE early_status (
+    platform_id    TEXT    PRIMARY KEY,
+    status         TEXT    NOT NULL,
+    status_at_ms   INTEGER NOT NULL,
+    received_at_ms INTEGER NOT NULL,
+    CONSTRAINT early_status_status CHECK (status IN ('sent', 'delivered', 'read', 'failed'))
+) STRICT, WITHOUT ROWID;
+
 DROP VIEW v_rate_hit;
 -- The same as before with a third scope: calls of platforms with a bad signature. SQLite changes a CHECK only with its table.
 CREATE TABLE rate_hit_new (
@@ -115,6 +123,11 @@ FROM received_id;
 CREATE VIEW v_received_nonce AS
 SELECT channel, nonce, strftime('%Y-%m-%dT%H:%M:%fZ', received_at_ms / 1000.0, 'unixepoch') AS received_at
 FROM received_nonce;
+
+CREATE VIEW v_early_status AS
+SELECT platform_id, status, strftime('%Y-%m-%dT%H:%M:%fZ', status_at_ms / 1000.0, 'unixepoch') AS status_at,
+       strftime('%Y-%m-%dT%H:%M:%fZ', received_at_ms / 1000.0, 'unixepoch') AS received_at
+FROM early_status;
 
 CREATE VIEW v_delivery AS
 SELECT d.id, d.message_id, c.channel, c.sender, d.kind, d.part || ' of ' || d.parts AS part,

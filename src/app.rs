@@ -116,6 +116,9 @@ impl App {
 
         let store = open_store(config, &core).await?;
         store.import(part::paired_tokens(config), core.clock.now()).await?;
+        let unfinished = store.resume(core.clock.now()).await?;
+        let inbox = core.inbox_service(config, &store);
+        inbox.take_over().await?;
         let pairing = pairing_service(config, &store, Arc::clone(&core.entropy));
         let pairing_code = if gateway.require_pairing && !store.any_live(core.clock.now()) {
             Some(pairing.issue_code("client", core.clock.now()).await?)
@@ -123,9 +126,8 @@ impl App {
             None
         };
         let turns = core.turn_service(config, &store);
-        turns.resume(store.resume(core.clock.now()).await?);
-        let inbox = core.inbox_service(config, &store);
-        inbox.start().await?;
+        turns.resume(unfinished);
+        inbox.start();
 
         let stopping = CancellationToken::new();
         let state = AppState::new(StateParts {

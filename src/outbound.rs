@@ -163,7 +163,7 @@ pub const fn is_transient_status(code: u16) -> bool {
 /// [`SetupError`] if the token has characters that no header may have.
 pub fn bearer(token: &Secret) -> Result<HeaderValue, SetupError> {
     let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
-        .map_err(|_| SetupError("the API key has characters that no header may have".into()))?;
+        .map_err(|_| SetupError("a key or token has characters that no header may have".into()))?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -1,6 +1,6 @@
 //! Chat channels: what one delivers, and what goes back through it.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use super::{message::MessageText, time::Millis};
 
@@ -153,21 +153,13 @@ pub enum Skip {
     Malformed,
 }
 
-impl Skip {
-    /// Its name in metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotAllowed => "not_allowed",
-            Self::OtherNumber => "other_number",
-            Self::OwnMessage => "own_message",
-            Self::Blank => "blank",
-            Self::OtherKind => "other_kind",
-            Self::TooOld => "too_old",
-            Self::Malformed => "malformed",
-        }
-    }
-}
+/// How long the platforms' ids are remembered, so that a redelivery is recognised: Meta redelivers for up to 7 days.
+pub const ID_MEMORY: Duration = Duration::from_hours(9 * 24);
+
+/// A message that was sent longer ago can only be a replay of one whose id is being forgotten.
+pub const OLDEST_MESSAGE: Duration = Duration::from_hours(8 * 24);
+
+const _: () = assert!(OLDEST_MESSAGE.as_secs() < ID_MEMORY.as_secs());
 
 /// What one webhook call of a platform holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

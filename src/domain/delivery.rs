@@ -25,6 +25,9 @@ impl ReplyKind {
     }
 }
 
+/// What senders of pictures, voice messages and the like are told.
+pub const ONLY_TEXT: &str = "Sorry, I can only understand text messages.";
+
 /// How the pauses between tries grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {

@@ -9,6 +9,7 @@ use axum::{
 };
 use http::StatusCode;
 use serde::Serialize;
+use tokio::task::spawn_blocking;
 
 use super::{
     error::ApiError,
@@ -26,6 +27,9 @@ use crate::{
     repository::AcceptOutcome,
     telemetry::metrics::CallOutcome,
 };
+
+/// A body that is longer, in bytes, is read apart from the threads that serve connections.
+const LARGE: usize = 65_536;
 
 #[derive(Serialize)]
 struct Received {
@@ -76,14 +80,26 @@ async fn receive(
         ApiError::BodyTooLarge => refuse(ApiError::BodyTooLarge),
         _ => refuse(ApiError::InvalidPayload),
     })?;
+    let is_large = body.len() > LARGE;
     let now = state.clock.now();
-    let Ok(verified) = channel.verify(&head.headers, &body, now) else {
-        state.metrics.channels.call(kind, CallOutcome::BadSignature);
-        return Err(Box::new(refuse_signature(state, address).await));
+    let read = move || match channel.verify(&head.headers, &body, now) {
+        Ok(verified) => {
+            channel.parse(&body, now).map(|payload| (verified, payload)).map_err(|_| CallOutcome::BadPayload)
+        }
+        Err(_) => Err(CallOutcome::BadSignature),
     };
-    let Ok(payload) = channel.parse(&body, now) else {
-        state.metrics.channels.call(kind, CallOutcome::BadPayload);
-        return Err(refuse(ApiError::InvalidPayload));
+    // A large body takes a while to hash and to parse, in which others would wait.
+    let read =
+        if is_large { spawn_blocking(read).await.unwrap_or(Err(CallOutcome::BadPayload)) } else { read() };
+    let (verified, payload) = match read {
+        Ok(read) => read,
+        Err(outcome) => {
+            state.metrics.channels.call(kind, outcome);
+            return Err(match outcome {
+                CallOutcome::BadSignature => Box::new(refuse_signature(state, address).await),
+                _ => refuse(ApiError::InvalidPayload),
+            });
+        }
     };
     match state.inbox.accept(kind, verified.nonce, payload).await {
         Ok(AcceptOutcome::Accepted { .. }) => Ok(reply::json(StatusCode::OK, &Received { status: "ok" })),
@@ -93,7 +109,7 @@ async fn receive(
     }
 }
 
-/// Only bad signatures are counted against an address: a platform's own calls are never limited.
+/// Only bad and replayed signatures are counted against an address: a platform's own calls are never limited.
 async fn refuse_signature(state: &AppState, address: ClientAddress) -> Response {
     let client = RateClient { token: None, address };
     let now = state.clock.now();

@@ -81,8 +81,8 @@ async fn read(
         return Err(ApiError::Unauthorized { token_given: bearer == Bearer::Invalid });
     }
     // A signature stands in for the secret; where there is no secret, every request must be signed.
-    let is_signed = settings.webhook_secret.is_none() || head.headers.contains_key("webhook-signature");
-    let signature = settings.webhook_signature.as_ref().filter(|_| is_signed);
+    let must_be_signed = settings.webhook_secret.is_none() || head.headers.contains_key("webhook-signature");
+    let signature = settings.webhook_signature.as_ref().filter(|_| must_be_signed);
     if let (None, Some(secret)) = (signature, &settings.webhook_secret) {
         let given = reply::only(&head.headers, "x-webhook-secret");
         given.filter(|given| secret.matches(given)).ok_or(ApiError::WrongSecret)?;

@@ -29,12 +29,12 @@ pub trait InboxRepository: Send + Sync {
     /// Writes what came of sending a part of a reply; leases the next part, if there is one.
     async fn sent(&self, job: &SendJob, end: SendEnd, now: Millis) -> Result<Next, StoreError>;
 
-    /// Takes over what an earlier run left at work. Returns how many deliveries it was sending when it ended: they are
-    /// marked as in doubt, and are sent again.
-    async fn take_over(&self, now: Millis) -> Result<u64, StoreError>;
+    /// Takes over what an earlier run left at work. Returns the conversation of each delivery that it was sending when it
+    /// ended: they are marked as in doubt, and are sent again.
+    async fn take_over(&self) -> Result<Vec<Unfinished>, StoreError>;
 
     /// Conversations with something to do, in the order of their ids after `after`, `limit` at most.
-    async fn list_waiting(&self, after: ConversationId, limit: u32) -> Result<Vec<Waiting>, StoreError>;
+    async fn list_waiting(&self, after: ConversationId, limit: u32) -> Result<Vec<Unfinished>, StoreError>;
 }
 
 /// What one call of a platform held.
@@ -46,8 +46,6 @@ pub struct NewCall {
     pub nonce: Option<String>,
     /// The messages and the news.
     pub payload: Payload,
-    /// What senders of something other than text are told.
-    pub notice: &'static str,
 }
 
 /// What became of a call.
@@ -98,8 +96,6 @@ pub struct AnswerJob {
     pub reply_to: Option<String>,
     /// How often work on it was begun, this time included.
     pub attempt: u32,
-    /// When it was accepted.
-    pub received_at: Millis,
 }
 
 /// A part of a reply that this run is to send.
@@ -111,8 +107,8 @@ pub struct SendJob {
     pub message: MessageId,
     /// Its conversation.
     pub conversation: ConversationId,
-    /// Whom it is for.
-    pub to: Address,
+    /// Whom it is for; `None` if the conversation is not on record any more.
+    pub to: Option<Address>,
     /// What it refers to.
     pub reply_to: Option<String>,
     /// Its text.
@@ -168,9 +164,9 @@ pub enum SendEnd {
 
 /// A conversation with something to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Waiting {
+pub struct Unfinished {
     /// Which.
     pub conversation: ConversationId,
-    /// Its channel.
-    pub channel: ChannelKind,
+    /// Its channel, if it is on record and this program knows it.
+    pub channel: Option<ChannelKind>,
 }

@@ -15,7 +15,7 @@ mod token;
 mod turn;
 
 pub use inbox::{
-    AcceptOutcome, AnswerEnd, AnswerJob, InboxRepository, NewCall, Next, Reply, SendEnd, SendJob, Waiting,
+    AcceptOutcome, AnswerEnd, AnswerJob, InboxRepository, NewCall, Next, Reply, SendEnd, SendJob, Unfinished,
 };
 pub use pairing::{NewCode, PairingRepository, RedeemOutcome, Redemption};
 pub use rate_limit::{Budget, HitOutcome, HitSink, PendingHit, RateLimitRepository};

@@ -5,3 +5,4 @@ pub mod inbox;
 pub mod pairing;
 mod schedule;
 pub mod turn;
+mod worker;

@@ -61,6 +61,13 @@ impl Schedule {
         }
     }
 
+    /// Something is there for a conversation, as the store says. A worker that has it will find it by itself.
+    pub(super) fn find(&mut self, conversation: ConversationId, channel: ChannelKind) {
+        if !self.known.contains_key(&conversation) {
+            self.make_ready(conversation, channel);
+        }
+    }
+
     fn make_ready(&mut self, conversation: ConversationId, channel: ChannelKind) {
         self.known.insert(conversation, (channel, State::Ready));
         self.ready[channel as usize].push_back(conversation);

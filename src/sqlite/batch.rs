@@ -176,6 +176,9 @@ impl BatchState {
             newest.fetch_one(conn).await?.id.saturating_add(1)
         };
         let ids: Vec<MessageId> = (next..i64::MAX).take(count).map(MessageId).collect();
+        if ids.len() < count {
+            return Err(sqlx::Error::Protocol("no numbers are left for messages".into()));
+        }
         self.next_message = ids.last().map_or(Some(next), |last| Some(last.0 + 1));
         Ok(ids)
     }

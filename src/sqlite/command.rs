@@ -23,7 +23,7 @@ pub(super) enum Command {
     Turn(TurnCommand),
     /// Accept a call of a platform.
     Accept(AcceptCommand),
-    /// Count a hit and run a rare step.
+    /// Count a hit and run a step.
     Step(Option<Hit>, Box<dyn Call>),
     /// Look for edits by other processes, and say when memory is up to date.
     Look(oneshot::Sender<()>),
@@ -42,7 +42,7 @@ impl Command {
     }
 }
 
-/// A rare step: some statements of one transaction. It is run again if the transaction was rolled back.
+/// A step: some statements of one transaction. It is run again if the transaction was rolled back.
 #[async_trait]
 pub(super) trait Step: Send + Sync + 'static {
     type Output: Send;
@@ -110,7 +110,7 @@ impl Shared {
         Err(error)
     }
 
-    /// Runs a rare step in the writer's next transaction, with the hit that led to it.
+    /// Runs a step in the writer's next transaction, with the hit that led to it.
     pub(super) async fn step<S: Step>(&self, hit: Option<Hit>, step: S) -> Result<S::Output, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.enqueue(Command::Step(hit, Box::new(StepCall { step, output: None, reply })))?;

@@ -4,8 +4,8 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::command::Command;
 
-/// Commands that may wait in a queue. More than one for each open connection is never needed, so a full queue means that the
-/// disk has stopped.
+/// Commands that may wait in a queue. More than one for each open connection, or for each worker, is never needed, so a full
+/// queue means that the disk has stopped.
 const LENGTH: usize = 16_384;
 /// Commands of callers in one transaction.
 const CALLERS: usize = 1024;
@@ -38,7 +38,7 @@ impl Queues {
         };
         let Some(first) = first else { return false };
         into.push(first);
-        take_waiting(&mut self.callers, CALLERS, into);
+        take_waiting(&mut self.callers, CALLERS - 1, into);
         // Where callers wait, the others let them pass, but not twice.
         self.passed_over = is_callers && !self.passed_over;
         if !self.passed_over {
@@ -76,4 +76,54 @@ pub(super) fn queues() -> (QueueSenders, Queues) {
         (mpsc::channel(LENGTH), mpsc::channel(LENGTH), mpsc::channel(LENGTH));
     let senders = QueueSenders { callers, calls, work };
     (senders, Queues { callers: of_callers, calls: of_calls, work: of_work, passed_over: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// How many commands a transaction takes of each queue.
+    async fn taken(queues: &mut Queues) -> [usize; 3] {
+        let waiting = |queues: &Queues| [queues.callers.len(), queues.calls.len(), queues.work.len()];
+        let before = waiting(queues);
+        let mut commands = Vec::new();
+        assert!(queues.take(&mut commands).await);
+        let after = waiting(queues);
+        let taken = std::array::from_fn(|place| before[place] - after[place]);
+        assert_eq!(commands.len(), taken.iter().sum::<usize>());
+        taken
+    }
+
+    fn put(queue: &Sender<Command>, commands: usize) {
+        for _ in 0..commands {
+            assert!(queue.try_send(Command::Look(oneshot::channel().0)).is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn callers_are_let_past_but_not_twice() {
+        let (senders, mut queues) = queues();
+        put(&senders.callers, 3000);
+        put(&senders.calls, 100);
+        put(&senders.work, 100);
+        assert_eq!(taken(&mut queues).await, [CALLERS, 0, 0]);
+        assert_eq!(taken(&mut queues).await, [CALLERS, CALLS, WORK]);
+        assert_eq!(taken(&mut queues).await, [3000 - 2 * CALLERS, 0, 0]);
+        for _ in 0..2 {
+            let [callers, calls, work] = taken(&mut queues).await;
+            assert!(callers == 0 && calls + work <= CALLS + WORK + 1 && work >= WORK);
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_that_waits_is_lost_at_the_end() {
+        let (senders, mut queues) = queues();
+        put(&senders.callers, 2);
+        put(&senders.calls, 30);
+        put(&senders.work, 10);
+        assert_eq!(queues.close().len(), 42);
+        assert!(senders.work.try_send(Command::Close).is_err());
+    }
 }

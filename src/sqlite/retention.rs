@@ -10,18 +10,21 @@ use async_trait::async_trait;
 use sqlx::SqliteConnection;
 
 use super::{command::Step, memory::Memory};
-use crate::{domain::time::Millis, system::SteadyClock};
+use crate::{
+    domain::{channel::ID_MEMORY, time::Millis},
+    system::SteadyClock,
+};
 
-/// How long the platforms' ids are remembered: Meta redelivers for up to 7 days.
-const ID_MEMORY: Duration = Duration::from_hours(9 * 24);
 /// How long nonces are remembered.
 const NONCE_MEMORY: Duration = Duration::from_hours(24);
+/// How long news of a message is kept whose sending may just be being noted.
+const EARLY_MEMORY: Duration = Duration::from_mins(10);
 /// Rows of one kind that a round looks at, at least and at most.
 const ROWS: (i64, i64) = (10, 1000);
 /// A round that takes longer looks at fewer rows the next time.
-const LONG: Duration = Duration::from_millis(8);
+const LONG: Duration = Duration::from_millis(5);
 /// A round that is over sooner looks at more.
-const SHORT: Duration = Duration::from_millis(3);
+const SHORT: Duration = Duration::from_millis(2);
 
 /// What is kept of one kind of row: whatever is younger than `age` and among the newest `rows`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -125,8 +128,10 @@ async fn forget_ids(conn: &mut SqliteConnection, now: Millis, rows: i64) -> Resu
         nonces_before,
         rows
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
+    let early_before = now.minus(EARLY_MEMORY).0;
+    sqlx::query!("DELETE FROM early_status WHERE received_at_ms <= ?1", early_before).execute(conn).await?;
     let full = rows.unsigned_abs();
     Ok(ids.rows_affected() >= full || nonces.rows_affected() >= full)
 }
@@ -195,8 +200,8 @@ async fn forget_messages(
     Ok(if last.count < rows { 0 } else { last_id })
 }
 
-/// Erases answers among the next rows. Returns where to go on: behind what was looked at, but before an answer that an
-/// idempotency key still stands for.
+/// Erases answers among the next rows, up to the first that is to be kept: a younger one, or one that an idempotency key still
+/// stands for. Returns where to go on: there.
 async fn forget_answers(
     conn: &mut SqliteConnection,
     after: i64,
@@ -204,14 +209,12 @@ async fn forget_answers(
     rows: i64,
 ) -> Result<i64, sqlx::Error> {
     let next = sqlx::query!(
-        r#"SELECT max(id) AS "last: i64", min(CASE WHEN needed THEN id END) AS "needed: i64" FROM (
-               SELECT id, received_at_ms,
-                      state IN ('accepted', 'running') OR EXISTS (
+        r#"SELECT max(id) AS "last: i64", min(CASE WHEN kept THEN id END) AS "kept: i64" FROM (
+               SELECT id, NOT (id <= ?2 OR received_at_ms <= ?3) OR EXISTS (
                           SELECT 1 FROM idempotency_key AS k
                           WHERE k.owner = message.sender AND k.key = message.idempotency_key
-                            AND k.message_id = message.id) AS needed
-               FROM message WHERE id > ?1 ORDER BY id LIMIT ?4)
-           WHERE id <= ?2 OR received_at_ms <= ?3"#,
+                            AND k.message_id = message.id) AS kept
+               FROM message WHERE id > ?1 ORDER BY id LIMIT ?4)"#,
         after,
         span.to_id,
         span.before,
@@ -220,18 +223,14 @@ async fn forget_answers(
     .fetch_one(&mut *conn)
     .await?;
     let Some(last) = next.last else { return Ok(after) };
-    let to = next.needed.map_or(last, |needed| needed - 1);
-    sqlx::query!(
-        "UPDATE message SET answer = ''
-         WHERE id > ?1 AND id <= ?2 AND (id <= ?3 OR received_at_ms <= ?4) AND answer <> ''",
-        after,
-        to,
-        span.to_id,
-        span.before
-    )
-    .execute(conn)
-    .await?;
-    Ok(to.max(after))
+    let to = next.kept.map_or(last, |kept| kept - 1);
+    if to <= after {
+        return Ok(after);
+    }
+    sqlx::query!("UPDATE message SET answer = '' WHERE id > ?1 AND id <= ?2 AND answer <> ''", after, to)
+        .execute(conn)
+        .await?;
+    Ok(to)
 }
 
 /// Deletes finished deliveries among the next rows. Returns where to go on; 0: from the start.
@@ -243,8 +242,8 @@ async fn forget_deliveries(
 ) -> Result<i64, sqlx::Error> {
     let last = sqlx::query!(
         r#"SELECT count(*) AS "count!: i64", max(id) AS "id: i64" FROM (
-               SELECT id, created_at_ms FROM delivery WHERE id > ?1 ORDER BY id LIMIT ?4)
-           WHERE id <= ?2 OR created_at_ms <= ?3"#,
+               SELECT id, coalesce(finished_at_ms, created_at_ms) AS at_ms FROM delivery WHERE id > ?1 ORDER BY id LIMIT ?4)
+           WHERE id <= ?2 OR at_ms <= ?3"#,
         after,
         span.to_id,
         span.before,
@@ -255,7 +254,7 @@ async fn forget_deliveries(
     let Some(last_id) = last.id else { return Ok(0) };
     sqlx::query!(
         "DELETE FROM delivery
-         WHERE id > ?1 AND id <= ?2 AND (id <= ?3 OR created_at_ms <= ?4) AND state <> 'due'",
+         WHERE id > ?1 AND id <= ?2 AND (id <= ?3 OR finished_at_ms <= ?4) AND state <> 'due'",
         after,
         last_id,
         span.to_id,
@@ -274,7 +273,7 @@ mod tests {
     fn a_long_round_is_followed_by_a_smaller_one() {
         let progress = Progress { rows: 100, ..Progress::default() };
         let rows = |ms| progress.paced(Duration::from_millis(ms)).rows;
-        assert_eq!((rows(20), rows(8), rows(3), rows(1)), (50, 100, 100, 200));
+        assert_eq!((rows(20), rows(5), rows(2), rows(1)), (50, 100, 100, 200));
         let many = Progress { rows: 1000, ..progress };
         assert_eq!(many.paced(Duration::ZERO).rows, 1000);
         assert_eq!(Progress::default().paced(Duration::from_secs(1)).rows, 10);

@@ -121,8 +121,19 @@ async fn set_back_by(conn: &mut SqliteConnection, by: Duration, now: Millis) -> 
         "UPDATE delivery SET next_attempt_at_ms = next_attempt_at_ms - ?1 WHERE state = 'due'",
         by_ms
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
+    set_ids_back(conn, now).await
+}
+
+/// Ids and nonces are forgotten in their order, so none may lie ahead.
+async fn set_ids_back(conn: &mut SqliteConnection, now: Millis) -> Result<(), sqlx::Error> {
+    sqlx::query!("UPDATE received_id SET received_at_ms = ?1 WHERE received_at_ms > ?1", now.0)
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query!("UPDATE received_nonce SET received_at_ms = ?1 WHERE received_at_ms > ?1", now.0)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
@@ -153,7 +164,7 @@ impl Shared {
     pub(super) async fn sweep_once(&self) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let expired_keys = expired_before(now, self.limits.key_ttl);
-        let swept = self.step(None, Sweep { now, expired_keys, after: self.memory.swept_to() }).await;
+        let swept = self.step_of_work(Sweep { now, expired_keys, after: self.memory.swept_to() }).await;
         let forgotten = match &swept {
             Ok(_) => self.forget().await,
             Err(error) => Err(error.clone()),
@@ -164,7 +175,7 @@ impl Shared {
 
     async fn forget(&self) -> Result<Forgotten, StoreError> {
         let (retention, progress) = (self.limits.retention, self.memory.forgotten_to());
-        self.step(None, Forget { retention, progress, clock: Arc::clone(&self.clock) }).await
+        self.step_of_work(Forget { retention, progress, clock: Arc::clone(&self.clock) }).await
     }
 }
 

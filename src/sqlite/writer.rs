@@ -2,8 +2,8 @@
 //!
 //! SQLite has one writer, and a commit costs an fsync. So all that waits is written in one transaction and committed once,
 //! and only then is each caller answered; while one batch is being committed the next one gathers by itself. The frequent
-//! commands (hits and turns) are written with one statement for each kind, see [`batch`](super::batch); the rare ones
-//! ([`Step`](super::command::Step)) run one after the other.
+//! commands (hits, turns, calls of platforms) are written with one statement for each kind, see [`batch`](super::batch) and
+//! [`inbox`](super::inbox); the others ([`Step`](super::command::Step)) run one after the other.
 //!
 //! A command that fails does not fail its neighbours: the batch is rolled back and written again command by command, each
 //! under a savepoint. An error of the store itself (busy, full, I/O) fails the whole batch, of which nothing is written.
@@ -35,6 +35,7 @@ use crate::{
 
 /// No data version: memory was loaded before the writer began, and is loaded again at its first look.
 const UNSEEN: i64 = -1;
+
 /// Commands that are written together, by kind. The order of kinds is right for any two commands about the same row: a
 /// message is inserted before it is updated, and a key is not taken again before its giving back is on disk.
 #[derive(Default)]

@@ -2,6 +2,7 @@
 
 mod accept;
 mod crash;
+mod edit;
 mod linq;
 mod order;
 mod privacy;

@@ -5,7 +5,7 @@ use moorgate::{
     domain::{id::ConversationId, time::Millis},
     repository::{
         AcceptOutcome, AnswerEnd, AnswerJob, InboxRepository, NewCall, Next, SendEnd, SendJob, StoreError,
-        Waiting,
+        Unfinished,
     },
 };
 
@@ -29,11 +29,11 @@ impl InboxRepository for NoInbox {
         Ok(Next::Idle)
     }
 
-    async fn take_over(&self, _now: Millis) -> Result<u64, StoreError> {
-        Ok(0)
+    async fn take_over(&self) -> Result<Vec<Unfinished>, StoreError> {
+        Ok(Vec::new())
     }
 
-    async fn list_waiting(&self, _after: ConversationId, _limit: u32) -> Result<Vec<Waiting>, StoreError> {
+    async fn list_waiting(&self, _after: ConversationId, _limit: u32) -> Result<Vec<Unfinished>, StoreError> {
         Ok(Vec::new())
     }
 }

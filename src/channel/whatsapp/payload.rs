@@ -1,17 +1,12 @@
 //! Meta's payloads: `entry[].changes[].value`, with `messages[]` and `statuses[]`
 //! (<https://developers.facebook.com/docs/whatsapp/cloud-api/webhooks/components>).
 
-use std::time::Duration;
-
 use super::{super::json::Object, WhatsApp};
 use crate::domain::{
-    channel::{Address, Content, Inbound, Payload, SentStatus, Skip, StatusUpdate},
+    channel::{Address, Content, Inbound, OLDEST_MESSAGE, Payload, SentStatus, Skip, StatusUpdate},
     message::MessageText,
     time::Millis,
 };
-
-/// Ids are remembered for nine days and Meta redelivers for seven: what is older can only be a replay.
-const MAX_AGE: Duration = Duration::from_hours(8 * 24);
 
 impl WhatsApp {
     pub(super) fn read(&self, payload: &Object<'_>, now: Millis) -> Payload {
@@ -69,7 +64,7 @@ impl WhatsApp {
         if !self.allowed_numbers.allows(&sender) {
             return Err(Skip::NotAllowed);
         }
-        if time_of(message).is_some_and(|sent| now.since(sent) > MAX_AGE) {
+        if time_of(message).is_some_and(|sent| now.since(sent) > OLDEST_MESSAGE) {
             return Err(Skip::TooOld);
         }
         let content = match content_of(message)? {

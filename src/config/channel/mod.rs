@@ -22,7 +22,7 @@ pub use whatsapp::WhatsAppChannel;
 /// The channels that messages come in through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Channels {
-    /// Channel messages at work at once.
+    /// Conversations that are worked on at once.
     pub workers: u32,
     /// Accepted channel messages that are not yet answered; one more is answered 503.
     pub max_waiting_messages: u32,

@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 
 use crate::{
     domain::{
-        channel::{ChannelKind, Content, Inbound, SentStatus, StatusUpdate},
-        delivery::ReplyKind,
+        channel::{ChannelKind, Content, Inbound, StatusUpdate},
+        delivery::{ONLY_TEXT, ReplyKind},
         id::{ConversationId, MessageId},
         time::Millis,
     },
@@ -46,7 +46,6 @@ struct Candidate<'a> {
     call: usize,
     channel: ChannelKind,
     at: Millis,
-    notice: &'static str,
     message: &'a Inbound,
 }
 
@@ -74,7 +73,7 @@ pub(in crate::sqlite) async fn write_calls(
     let ids = state.take_message_ids(conn, new.len()).await?;
     insert_messages(conn, context.run_id, &new, (&ids, &conversations)).await?;
     insert_notices(conn, &new, (&ids, &conversations)).await?;
-    update_statuses(conn, live().map(|(_, command)| &command.call)).await?;
+    update_statuses(conn, live().map(|(_, command)| command)).await?;
     let mut outcomes: Vec<AcceptOutcome> = commands.iter().map(|_| AcceptOutcome::Replayed).collect();
     for (index, command) in live() {
         let known = command.call.payload.messages.len();
@@ -143,10 +142,10 @@ fn first_of_each<'a>(commands: impl Iterator<Item = (usize, &'a AcceptCommand)>)
     let mut seen = HashSet::new();
     let mut candidates = Vec::new();
     for (call, command) in commands {
-        let NewCall { channel, payload, notice, .. } = &command.call;
+        let NewCall { channel, payload, .. } = &command.call;
         for message in &payload.messages {
             if seen.insert((*channel, message.platform_id.as_str())) {
-                candidates.push(Candidate { call, channel: *channel, at: command.at, notice, message });
+                candidates.push(Candidate { call, channel: *channel, at: command.at, message });
             }
         }
     }
@@ -263,7 +262,7 @@ async fn insert_messages(
             row.maybe_text(message.reply_to.as_deref()).int(conversation.0);
             match &message.content {
                 Content::Text(text) => row.bytes(text.as_str().as_bytes()).maybe_text(None),
-                Content::NotText => row.bytes(b"").bytes(candidate.notice.as_bytes()),
+                Content::NotText => row.bytes(b"").bytes(ONLY_TEXT.as_bytes()),
             };
         });
     }
@@ -304,7 +303,7 @@ async fn insert_notices(
     for ((candidate, id), conversation) in all.filter(|((c, _), _)| c.message.content == Content::NotText) {
         rows.push(|row| {
             row.int(id.0).int(conversation.0).maybe_text(candidate.message.reply_to.as_deref());
-            row.bytes(candidate.notice.as_bytes()).int(candidate.at.0);
+            row.bytes(ONLY_TEXT.as_bytes()).int(candidate.at.0);
         });
     }
     if rows.count() == 0 {
@@ -327,25 +326,26 @@ async fn insert_notices(
     Ok(())
 }
 
-/// Notes how far sent messages have come. News may come in any order: what is further stays.
+/// Notes how far sent messages have come. News may come in any order: what is further, by the order of `SentStatus`, stays.
+/// News of a message that is not on record may be of one whose sending is just being noted: it is kept for that moment.
 async fn update_statuses(
     conn: &mut SqliteConnection,
-    calls: impl Iterator<Item = &NewCall>,
+    commands: impl Iterator<Item = &AcceptCommand>,
 ) -> Result<(), sqlx::Error> {
-    let mut furthest: HashMap<(ChannelKind, &str), &StatusUpdate> = HashMap::new();
-    for call in calls {
-        for update in &call.payload.statuses {
-            let known = furthest.entry((call.channel, &update.platform_id)).or_insert(update);
-            if update.status > known.status {
-                *known = update;
+    let mut furthest: HashMap<&str, (&StatusUpdate, Millis)> = HashMap::new();
+    for command in commands {
+        for update in &command.call.payload.statuses {
+            let known = furthest.entry(&update.platform_id).or_insert((update, command.at));
+            if update.status > known.0.status {
+                *known = (update, command.at);
             }
         }
     }
     let mut rows = Rows::default();
-    for ((channel, platform_id), update) in furthest {
+    for (platform_id, (update, received_at)) in furthest {
         rows.push(|row| {
-            row.bytes(channel.as_str().as_bytes()).bytes(platform_id.as_bytes());
-            row.bytes(update.status.as_str().as_bytes()).int(update.at.0).int(rank(update.status));
+            row.bytes(platform_id.as_bytes()).bytes(update.status.as_str().as_bytes());
+            row.int(update.at.0).int(received_at.0);
         });
     }
     if rows.count() == 0 {
@@ -353,27 +353,40 @@ async fn update_statuses(
     }
     let (json, blob) = rows.finish();
     sqlx::query!(
-        "UPDATE delivery SET status = CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT), status_at_ms = r.value ->> 6
-         FROM jsonb_each(?1) AS r
-         WHERE delivery.platform_id = CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT)
-           AND (SELECT c.channel FROM conversation AS c WHERE c.id = delivery.conversation_id)
-               = CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT)
-           AND CASE delivery.status WHEN 'sent' THEN 1 WHEN 'delivered' THEN 2 WHEN 'read' THEN 3 WHEN 'failed' THEN 4
-               ELSE 0 END < r.value ->> 7",
+        "INSERT INTO early_status (platform_id, status, status_at_ms, received_at_ms)
+         SELECT CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT),
+                CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT), r.value ->> 4, r.value ->> 5
+         FROM jsonb_each(?1) AS r WHERE true
+         ON CONFLICT (platform_id) DO UPDATE SET status = excluded.status, status_at_ms = excluded.status_at_ms
+         WHERE CASE excluded.status WHEN 'sent' THEN 1 WHEN 'delivered' THEN 2 WHEN 'read' THEN 3 ELSE 4 END
+             > CASE early_status.status WHEN 'sent' THEN 1 WHEN 'delivered' THEN 2 WHEN 'read' THEN 3 ELSE 4 END",
         json,
         blob
+    )
+    .execute(&mut *conn)
+    .await?;
+    apply_early_statuses(conn).await
+}
+
+/// Moves news to the deliveries that it is about.
+async fn apply_early_statuses(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE delivery
+         SET status = (SELECT e.status FROM early_status AS e WHERE e.platform_id = delivery.platform_id),
+             status_at_ms = (SELECT e.status_at_ms FROM early_status AS e WHERE e.platform_id = delivery.platform_id)
+         WHERE id IN (
+             SELECT d.id FROM early_status AS e CROSS JOIN delivery AS d ON d.platform_id = e.platform_id
+             WHERE CASE e.status WHEN 'sent' THEN 1 WHEN 'delivered' THEN 2 WHEN 'read' THEN 3 ELSE 4 END
+                 > CASE d.status WHEN 'sent' THEN 1 WHEN 'delivered' THEN 2 WHEN 'read' THEN 3 WHEN 'failed' THEN 4
+                   ELSE 0 END)"
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "DELETE FROM early_status
+         WHERE EXISTS (SELECT 1 FROM delivery AS d WHERE d.platform_id = early_status.platform_id)"
     )
     .execute(conn)
     .await?;
     Ok(())
-}
-
-/// The order of statuses, as the statement above counts it.
-fn rank(status: SentStatus) -> i64 {
-    match status {
-        SentStatus::Sent => 1,
-        SentStatus::Delivered => 2,
-        SentStatus::Read => 3,
-        SentStatus::Failed => 4,
-    }
 }

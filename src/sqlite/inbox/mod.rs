@@ -18,10 +18,10 @@ use super::{
     command::{Command, closed},
 };
 use crate::{
-    domain::{id::ConversationId, time::Millis},
+    domain::{channel::Content, id::ConversationId, time::Millis},
     repository::{
         AcceptOutcome, AnswerEnd, AnswerJob, InboxRepository, NewCall, Next, SendEnd, SendJob, StoreError,
-        Waiting,
+        Unfinished,
     },
     telemetry::metrics::Level,
 };
@@ -71,7 +71,8 @@ impl WaitingCount {
 impl InboxRepository for SqliteStore {
     async fn accept(&self, call: NewCall, now: Millis) -> Result<AcceptOutcome, StoreError> {
         let waiting = &self.shared.memory.waiting;
-        let reserved = call.payload.messages.len() as u64;
+        let texts = call.payload.messages.iter().filter(|message| message.content != Content::NotText);
+        let reserved = texts.count() as u64;
         if !waiting.reserve(reserved, self.shared.limits.waiting_messages) {
             return Ok(AcceptOutcome::Full);
         }
@@ -99,11 +100,11 @@ impl InboxRepository for SqliteStore {
         self.shared.step_of_work(step).await
     }
 
-    async fn take_over(&self, _now: Millis) -> Result<u64, StoreError> {
+    async fn take_over(&self) -> Result<Vec<Unfinished>, StoreError> {
         self.shared.step(None, recover::TakeOver).await
     }
 
-    async fn list_waiting(&self, after: ConversationId, limit: u32) -> Result<Vec<Waiting>, StoreError> {
+    async fn list_waiting(&self, after: ConversationId, limit: u32) -> Result<Vec<Unfinished>, StoreError> {
         recover::list_waiting(&self.shared.reads, after, limit).await
     }
 }

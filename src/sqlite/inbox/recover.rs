@@ -5,7 +5,7 @@ use sqlx::{SqliteConnection, SqlitePool};
 
 use crate::{
     domain::id::ConversationId,
-    repository::{StoreError, Waiting},
+    repository::{StoreError, Unfinished},
     sqlite::{command::Step, error::store_error},
 };
 
@@ -14,9 +14,10 @@ pub(super) struct TakeOver;
 
 #[async_trait]
 impl Step for TakeOver {
-    type Output = u64;
+    type Output = Vec<Unfinished>;
 
-    async fn run(&self, conn: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+    async fn run(&self, conn: &mut SqliteConnection) -> Result<Vec<Unfinished>, sqlx::Error> {
+        // Both conditions on the state: the first one is the index's.
         sqlx::query!(
             "UPDATE message SET state = 'accepted', attempts = attempts - EXISTS (
                  SELECT 1 FROM server_run AS r WHERE r.id = message.run_id AND r.stopped_at_ms IS NOT NULL)
@@ -25,12 +26,18 @@ impl Step for TakeOver {
         .execute(&mut *conn)
         .await?;
         let in_doubt = sqlx::query!(
-            "UPDATE delivery SET run_id = NULL, in_doubt = in_doubt + 1 WHERE state = 'due' AND run_id IS NOT NULL"
+            r#"UPDATE delivery SET run_id = NULL, in_doubt = in_doubt + 1 WHERE state = 'due' AND run_id IS NOT NULL
+               RETURNING conversation_id AS "id!: i64",
+                         (SELECT c.channel FROM conversation AS c WHERE c.id = conversation_id) AS "channel: String""#
         )
-        .execute(conn)
+        .fetch_all(conn)
         .await?;
-        Ok(in_doubt.rows_affected())
+        Ok(in_doubt.into_iter().map(|row| unfinished(row.id, row.channel)).collect())
     }
+}
+
+fn unfinished(id: i64, channel: Option<String>) -> Unfinished {
+    Unfinished { conversation: ConversationId(id), channel: channel.and_then(|name| name.parse().ok()) }
 }
 
 /// Messages of channels that wait for their answer.
@@ -44,28 +51,24 @@ pub(in crate::sqlite) async fn count_waiting(conn: &mut SqliteConnection) -> Res
     Ok(waiting.waiting.unsigned_abs())
 }
 
-/// Conversations after `after` with a waiting message or a due delivery. A channel that this program does not know is left
-/// alone.
+/// Conversations after `after` with a waiting message or a due delivery.
 pub(super) async fn list_waiting(
     reads: &SqlitePool,
     after: ConversationId,
     limit: u32,
-) -> Result<Vec<Waiting>, StoreError> {
+) -> Result<Vec<Unfinished>, StoreError> {
     let rows = sqlx::query!(
-        r#"SELECT w.conversation_id AS "id!: i64", c.channel AS "channel!: String"
+        r#"SELECT w.conversation_id AS "id!: i64", c.channel AS "channel: String"
            FROM (SELECT conversation_id FROM message
                  WHERE conversation_id > ?1 AND conversation_id IS NOT NULL AND state IN ('accepted', 'running')
                  UNION SELECT conversation_id FROM delivery WHERE conversation_id > ?1 AND state = 'due'
                  ORDER BY 1 LIMIT ?2) AS w
-           JOIN conversation AS c ON c.id = w.conversation_id ORDER BY w.conversation_id"#,
+           LEFT JOIN conversation AS c ON c.id = w.conversation_id ORDER BY w.conversation_id"#,
         after.0,
         limit
     )
     .fetch_all(reads)
     .await
     .map_err(|error| store_error(&error))?;
-    let waiting = |row: (i64, String)| {
-        Some(Waiting { conversation: ConversationId(row.0), channel: row.1.parse().ok()? })
-    };
-    Ok(rows.into_iter().filter_map(|row| waiting((row.id, row.channel))).collect())
+    Ok(rows.into_iter().map(|row| unfinished(row.id, row.channel)).collect())
 }

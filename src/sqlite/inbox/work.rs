@@ -34,7 +34,7 @@ impl Step for TakeNext {
         if let Some(job) = take_delivery(conn, self.run_id, self.conversation, self.now).await? {
             return Ok(Next::Send(job));
         }
-        what_waits(conn, self.conversation).await
+        pause_of(conn, self.conversation).await
     }
 }
 
@@ -48,12 +48,11 @@ async fn take_message(
     let row = sqlx::query!(
         r#"UPDATE message SET state = 'running', attempts = attempts + 1, run_id = ?2
            WHERE id = (SELECT m.id FROM message AS m
-                       WHERE m.conversation_id = ?1 AND m.conversation_id IS NOT NULL
-                         AND m.state IN ('accepted', 'running') ORDER BY m.id LIMIT 1)
+                       WHERE m.conversation_id = ?1 AND m.state IN ('accepted', 'running') ORDER BY m.id LIMIT 1)
              AND (next_attempt_at_ms IS NULL OR next_attempt_at_ms <= ?3)
              AND NOT EXISTS (SELECT 1 FROM delivery AS d WHERE d.conversation_id = ?1 AND d.state = 'due')
            RETURNING id AS "id!: i64", text AS "text!: String", reply_to AS "reply_to: String", sender AS "sender!: String",
-                     attempts AS "attempts!: i64", received_at_ms AS "received_at_ms!: i64",
+                     attempts AS "attempts!: i64",
                      coalesce((SELECT c.room FROM conversation AS c WHERE c.id = conversation_id), '') AS "room!: String""#,
         conversation.0,
         run_id,
@@ -68,11 +67,11 @@ async fn take_message(
         text: MessageText::new(row.text),
         reply_to: row.reply_to,
         attempt: attempts(row.attempts),
-        received_at: Millis(row.received_at_ms),
     }))
 }
 
-/// Leases the oldest due delivery of a conversation, if its pause is over.
+/// Leases the oldest due delivery of a conversation, if its pause is over. One that this run was sending already, before its
+/// worker panicked, may have arrived.
 async fn take_delivery(
     conn: &mut SqliteConnection,
     run_id: i64,
@@ -80,46 +79,47 @@ async fn take_delivery(
     now: Millis,
 ) -> Result<Option<SendJob>, sqlx::Error> {
     let row = sqlx::query!(
-        r#"UPDATE delivery SET attempts = attempts + 1, run_id = ?2
-           FROM conversation AS c
-           WHERE c.id = ?1 AND (next_attempt_at_ms IS NULL OR next_attempt_at_ms <= ?3)
-             AND delivery.id = (SELECT d.id FROM delivery AS d WHERE d.conversation_id = ?1 AND d.state = 'due'
-                                ORDER BY d.id LIMIT 1)
-           RETURNING id AS "id!: i64", message_id AS "message_id!: i64", reply_to AS "reply_to: String",
-                     text AS "text!: String", attempts AS "attempts!: i64", created_at_ms AS "created_at_ms!: i64""#,
+        r#"SELECT d.id AS "id!: i64", d.message_id AS "message_id!: i64", d.reply_to AS "reply_to: String",
+                  d.text AS "text!: String", d.attempts AS "attempts!: i64", d.created_at_ms AS "created_at_ms!: i64",
+                  c.sender AS "sender: String", c.room AS "room: String"
+           FROM delivery AS d LEFT JOIN conversation AS c ON c.id = d.conversation_id
+           WHERE d.conversation_id = ?1 AND d.state = 'due'
+             AND (d.next_attempt_at_ms IS NULL OR d.next_attempt_at_ms <= ?2)
+             AND d.id = (SELECT min(e.id) FROM delivery AS e WHERE e.conversation_id = ?1 AND e.state = 'due')"#,
         conversation.0,
-        run_id,
         now.0
     )
     .fetch_optional(&mut *conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let to = sqlx::query!(
-        r#"SELECT sender AS "sender!: String", room AS "room!: String" FROM conversation WHERE id = ?1"#,
-        conversation.0
+    sqlx::query!(
+        "UPDATE delivery SET attempts = attempts + 1, in_doubt = in_doubt + (run_id IS NOT NULL), run_id = ?2 WHERE id = ?1",
+        row.id,
+        run_id
     )
-    .fetch_one(conn)
+    .execute(conn)
     .await?;
+    let to = row.sender.zip(row.room).map(|(sender, room)| Address { sender, room });
     Ok(Some(SendJob {
         id: DeliveryId(row.id),
         message: MessageId(row.message_id),
         conversation,
-        to: Address { sender: to.sender, room: to.room },
+        to,
         reply_to: row.reply_to,
         text: row.text,
-        attempt: attempts(row.attempts),
+        attempt: attempts(row.attempts.saturating_add(1)),
         created_at: Millis(row.created_at_ms),
     }))
 }
 
-/// Until when a conversation waits of which nothing is due.
-async fn what_waits(conn: &mut SqliteConnection, conversation: ConversationId) -> Result<Next, sqlx::Error> {
+/// Until when a conversation pauses of which nothing is due now.
+async fn pause_of(conn: &mut SqliteConnection, conversation: ConversationId) -> Result<Next, sqlx::Error> {
     let row = sqlx::query!(
         r#"SELECT coalesce(
-               (SELECT coalesce(d.next_attempt_at_ms, 0) FROM delivery AS d JOIN conversation AS c ON c.id = d.conversation_id
+               (SELECT coalesce(d.next_attempt_at_ms, 0) FROM delivery AS d
                 WHERE d.conversation_id = ?1 AND d.state = 'due' ORDER BY d.id LIMIT 1),
                (SELECT coalesce(m.next_attempt_at_ms, 0) FROM message AS m
-                WHERE m.conversation_id = ?1 AND m.conversation_id IS NOT NULL AND m.state IN ('accepted', 'running')
+                WHERE m.conversation_id = ?1 AND m.state IN ('accepted', 'running')
                 ORDER BY m.id LIMIT 1)) AS "at_ms: i64""#,
         conversation.0
     )
@@ -141,15 +141,18 @@ async fn follow(
 ) -> Result<Next, sqlx::Error> {
     let waits = sqlx::query!(
         r#"SELECT EXISTS (SELECT 1 FROM delivery WHERE conversation_id = ?1 AND state = 'due') AS "delivery!: bool",
-                  EXISTS (SELECT 1 FROM message WHERE conversation_id = ?1 AND conversation_id IS NOT NULL
-                          AND state IN ('accepted', 'running')) AS "message!: bool""#,
+                  EXISTS (SELECT 1 FROM message WHERE conversation_id = ?1 AND state IN ('accepted', 'running')) AS "message!: bool""#,
         conversation.0
     )
     .fetch_one(&mut *conn)
     .await?;
     if waits.delivery {
-        let job = take_delivery(conn, run_id, conversation, now).await?;
-        return Ok(job.map_or(Next::More, Next::Send));
+        return match take_delivery(conn, run_id, conversation, now).await {
+            Ok(job) => Ok(job.map_or(Next::More, Next::Send)),
+            // A row that cannot be read is not the fault of the job that is being written.
+            Err(sqlx::Error::ColumnDecode { .. }) => Ok(Next::More),
+            Err(error) => Err(error),
+        };
     }
     Ok(if waits.message { Next::More } else { Next::Idle })
 }
@@ -256,7 +259,7 @@ impl Answered {
                     id: DeliveryId(row.id),
                     message: job.id,
                     conversation: job.conversation,
-                    to: job.from.clone(),
+                    to: Some(job.from.clone()),
                     reply_to: reply_to.cloned(),
                     text: text.clone(),
                     attempt: 1,
@@ -286,7 +289,9 @@ impl Step for Sent {
             SendEnd::Sent(platform_id) => {
                 sqlx::query!(
                     "UPDATE delivery SET state = 'sent', run_id = NULL, platform_id = ?2, error_class = NULL,
-                                         next_attempt_at_ms = NULL, finished_at_ms = ?3
+                                         next_attempt_at_ms = NULL, finished_at_ms = ?3,
+                                         status = (SELECT e.status FROM early_status AS e WHERE e.platform_id = ?2),
+                                         status_at_ms = (SELECT e.status_at_ms FROM early_status AS e WHERE e.platform_id = ?2)
                      WHERE id = ?1 AND state = 'due'",
                     id,
                     platform_id,

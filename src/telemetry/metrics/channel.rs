@@ -82,7 +82,7 @@ labels! {
         Retried => "retried",
         /// It failed for good.
         Dead => "dead",
-        /// Whether the platform has it is not known, and it is sent again: it may be there twice.
+        /// Whether the platform has it is not known: if it is sent again, it may be there twice.
         InDoubt => "in_doubt",
     }
 }

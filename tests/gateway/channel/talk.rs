@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use super::until_sql;
 use crate::support::{
     gateway::Gateway,
     platform::{Behaviour, Platform},
     sender::{Setting, TALK_SECRET, hmac_hex, talk, talk_call, talk_payload},
+    transaction::Transaction,
 };
 
 const OK: &str = r#"{"status":"ok"}"#;
@@ -86,14 +88,17 @@ async fn a_call_that_met_a_full_inbox_may_come_again() {
 #[tokio::test]
 async fn two_calls_with_one_random_at_once_are_one() {
     let (gateway, platform) = with_talk(&[]).await;
-    let calls = (1..=8).map(|id| {
+    // They wait for the database together, and are written in one transaction.
+    let locked = Transaction::begin(&gateway.database());
+    let mut calls = JoinSet::new();
+    for id in 1..=8 {
         let payload = talk_payload("room1", id, "alice", "hello");
-        gateway.client.send(talk_call(&gateway.client, &payload, "random-1"))
-    });
-    let mut statuses = Vec::new();
-    for call in calls {
-        statuses.push(call.await.status);
+        let (client, request) = (gateway.client.clone(), talk_call(&gateway.client, &payload, "random-1"));
+        calls.spawn(async move { client.send(request).await.status });
     }
+    gateway.until_metric("zeroclaw_writer_queue_depth", 7).await;
+    drop(locked);
+    let statuses = calls.join_all().await;
     assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
     platform.wait_for_texts(1).await;
     assert_eq!(gateway.sql("SELECT count(*) FROM message"), "1");
