@@ -40,7 +40,7 @@ CREATE TABLE received_nonce (
 -- The outbox: every part of every reply to a channel, written with the answer and sent afterwards, in the order of ids
 -- within a conversation.
 CREATE TABLE delivery (
-    id                 INTEGER PRIMARY KEY,
+    id                 INTEGER PRIMARY KEY AUTOINCREMENT, -- never used twice: what came of a job is written to the row of the job
     message_id         INTEGER NOT NULL, -- what it replies to; no foreign key, since messages may be deleted earlier
     conversation_id    INTEGER NOT NULL,
     kind               TEXT    NOT NULL, -- what it says: the answer, an apology, or a notice that only text is understood
@@ -77,9 +77,12 @@ CREATE TABLE early_status (
     CONSTRAINT early_status_status CHECK (status IN ('sent', 'delivered', 'read', 'failed'))
 ) STRICT, WITHOUT ROWID;
 
-DROP VIEW v_rate_hit;
--- The same as before with a third scope: calls of platforms with a bad signature. SQLite changes a CHECK only with its table.
-CREATE TABLE rate_hit_new (
+-- Hits of a third kind: calls of platforms with a bad signature. SQLite changes a CHECK only with its table.
+CREATE TABLE rate_hit_before AS SELECT at_ms, scope, token_id, address, hits FROM rate_hit;
+DROP TABLE rate_hit;
+-- Admitted requests of the last 60 seconds, which the sliding windows are made of. The key is in time order, so that
+-- rows are added at one end and swept from the other. token_id 0: the request carried no valid token.
+CREATE TABLE rate_hit (
     at_ms    INTEGER NOT NULL,
     scope    TEXT    NOT NULL,
     token_id INTEGER NOT NULL,
@@ -88,16 +91,8 @@ CREATE TABLE rate_hit_new (
     PRIMARY KEY (at_ms, scope, token_id, address),
     CONSTRAINT rate_hit_scope CHECK (scope IN ('pair', 'webhook', 'signature'))
 ) STRICT, WITHOUT ROWID;
-INSERT INTO rate_hit_new SELECT at_ms, scope, token_id, address, hits FROM rate_hit;
-DROP TABLE rate_hit;
-ALTER TABLE rate_hit_new RENAME TO rate_hit;
-CREATE VIEW v_rate_hit AS
-SELECT scope, CASE token_id WHEN 0 THEN NULL ELSE token_id END AS token_id, address,
-       sum(hits) AS hits_in_60_s,
-       strftime('%Y-%m-%dT%H:%M:%fZ', min(at_ms) / 1000.0, 'unixepoch') AS first_at,
-       strftime('%Y-%m-%dT%H:%M:%fZ', max(at_ms) / 1000.0, 'unixepoch') AS last_at
-FROM rate_hit WHERE at_ms > unixepoch() * 1000 - 60000
-GROUP BY scope, token_id, address;
+INSERT INTO rate_hit SELECT at_ms, scope, token_id, address, hits FROM rate_hit_before;
+DROP TABLE rate_hit_before;
 
 DROP VIEW v_message;
 CREATE VIEW v_message AS

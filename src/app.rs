@@ -32,6 +32,8 @@ use crate::{
 
 /// The pause between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// Sweeps between two looks for work that nobody told of; after an edit by another process the next one looks.
+const CATCH_UP_EVERY: u32 = 24;
 
 /// What comes from outside, so that tests can bring their own.
 pub struct Parts {
@@ -281,6 +283,7 @@ async fn open_store(config: &Config, core: &Core) -> Result<Arc<SqliteStore>, Op
 async fn sweep(store: Arc<SqliteStore>, inbox: Arc<InboxService>, stopping: CancellationToken) {
     let mut tick = tokio::time::interval(SWEEP_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut rounds = 0_u32;
     while stopping.run_until_cancelled(tick.tick()).await.is_some() {
         loop {
             match store.sweep_once().await {
@@ -292,7 +295,12 @@ async fn sweep(store: Arc<SqliteStore>, inbox: Arc<InboxService>, stopping: Canc
                 }
             }
         }
-        if let Err(error) = inbox.catch_up().await {
+        rounds += 1;
+        let caught_up = match rounds % CATCH_UP_EVERY {
+            0 => inbox.catch_up().await,
+            _ => inbox.catch_up_with_edits().await,
+        };
+        if let Err(error) = caught_up {
             tracing::warn!(%error, "what waits in the inbox could not be read; it is tried again");
         }
     }

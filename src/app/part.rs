@@ -9,7 +9,9 @@ use crate::{
         signature::{BadSecret, StandardWebhooks},
     },
     config::{self, Config, MetricsBackend, PairedToken, ProviderKind, Synchronous},
-    domain::{allow_list::AllowList, delivery::Backoff, secret::Secret, token::TokenHash},
+    domain::{
+        allow_list::AllowList, channel::ChannelKind, delivery::Backoff, secret::Secret, token::TokenHash,
+    },
     http::{HttpSettings, server::Limits},
     outbound::{self, Client},
     provider::{Echo, OpenAi, OpenAiSettings, Provider},
@@ -73,6 +75,7 @@ pub(super) fn store_limits(config: &Config) -> StoreLimits {
         key_ttl: gateway.idempotency_ttl,
         keys_per_owner: gateway.idempotency_max_keys,
         signature_per_minute: config.channels.bad_signature_rate_limit_per_minute,
+        channels: served(&config.channels),
         waiting_messages: config.channels.max_waiting_messages.into(),
         retention: retention(&config.database),
     }
@@ -112,6 +115,12 @@ pub(super) fn inbox_settings(config: &Config) -> InboxSettings {
         backoff: Backoff { first: channels.retry_first, longest: channels.retry_longest },
         apology: channels.failure_reply.clone(),
     }
+}
+
+fn served(channels: &config::Channels) -> Vec<ChannelKind> {
+    let configured =
+        [channels.whatsapp.is_some(), channels.linq.is_some(), channels.nextcloud_talk.is_some()];
+    ChannelKind::ALL.into_iter().zip(configured).filter_map(|(kind, is)| is.then_some(kind)).collect()
 }
 
 fn retention(database: &config::Database) -> Retention {

@@ -138,7 +138,7 @@ impl Channel for Linq {
         Ok(Verified::default())
     }
 
-    fn parse(&self, body: &[u8], _: Millis) -> Result<Payload, NotJson> {
+    fn parse(&self, body: &[u8]) -> Result<Payload, NotJson> {
         Ok(self.read(&Object::read(body).ok_or(NotJson)?, body).into())
     }
 

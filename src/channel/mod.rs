@@ -45,7 +45,7 @@ pub trait Channel: Send + Sync {
     ///
     /// # Errors
     /// [`NotJson`] if it is not a JSON object.
-    fn parse(&self, body: &[u8], now: Millis) -> Result<Payload, NotJson>;
+    fn parse(&self, body: &[u8]) -> Result<Payload, NotJson>;
 
     /// The most characters that one sent message may have.
     fn max_part_chars(&self) -> usize;

@@ -115,7 +115,7 @@ impl Channel for NextcloudTalk {
         Ok(Verified { nonce: Some(random.to_owned()) })
     }
 
-    fn parse(&self, body: &[u8], _: Millis) -> Result<Payload, NotJson> {
+    fn parse(&self, body: &[u8]) -> Result<Payload, NotJson> {
         Ok(self.read(&Object::read(body).ok_or(NotJson)?, body).into())
     }
 

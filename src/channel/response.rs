@@ -22,6 +22,8 @@ impl SendError {
     pub(super) fn of_status(status: StatusCode, pause: Option<Duration>) -> Self {
         match status.as_u16() {
             413 => Self::never("too_long"),
+            // A time-out on the way says nothing about what lies behind it.
+            code @ (408 | 502 | 504) => Self { in_doubt: true, ..Self::later(status_class(code), pause) },
             code if is_transient_status(code) => Self::later(status_class(code), pause),
             code => Self::never(status_class(code)),
         }

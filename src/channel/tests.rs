@@ -126,13 +126,16 @@ async fn a_refusal_says_whether_and_when_to_try_again() {
         let retry = Retry::After(secs.map(Duration::from_secs));
         SendError { class, retry, in_doubt: false }
     };
+    let in_doubt = |class| SendError { in_doubt: true, ..later(class, None) };
     for (code, headers, error) in [
         (429, &[("retry-after", "17")][..], later("rate_limited", Some(17))),
         (429, &[], later("rate_limited", None)),
         (429, &[("retry-after", "99999999999999999999")], later("rate_limited", Some(86_400))),
         (503, &[("retry-after", "3")], later("overloaded", Some(3))),
         (500, &[], later("overloaded", None)),
-        (408, &[], later("timed_out", None)),
+        (408, &[], in_doubt("timed_out")),
+        (502, &[], in_doubt("overloaded")),
+        (504, &[], in_doubt("overloaded")),
         (400, &[("retry-after", "3")], never("refused")),
         (401, &[], never("unauthorized")),
         (403, &[], never("unauthorized")),
@@ -200,7 +203,7 @@ fn hostile_bodies() -> Vec<Vec<u8>> {
 fn what_is_no_json_object_is_refused() {
     for (channel, _) in CHANNELS {
         for body in hostile_bodies() {
-            let result = channel("http://x").parse(&body, NOW);
+            let result = channel("http://x").parse(&body);
             assert_eq!(result, Err(NotJson), "{:.60}", String::from_utf8_lossy(&body));
         }
     }
@@ -261,7 +264,7 @@ fn an_odd_value_anywhere_never_panics_and_is_counted() {
         let (channel, payload) = (channel("http://x"), serde_json::from_slice(&fixture(name)).unwrap());
         for pointer in pointers(&payload).iter().filter(|pointer| !pointer.is_empty()) {
             for odd in odd_values() {
-                let read = channel.parse(&replaced(&payload, pointer, &odd), NOW);
+                let read = channel.parse(&replaced(&payload, pointer, &odd));
                 let read = read.unwrap_or_else(|_| panic!("{pointer} {odd:.60}"));
                 assert!(read.messages.len() + read.skipped.len() <= 2, "{pointer} {odd:.60} {read:?}");
             }
@@ -280,7 +283,7 @@ fn an_odd_message_never_touches_its_neighbour() {
     let first = "/entry/0/changes/0/value/messages/0";
     for pointer in pointers(payload.pointer(first).unwrap()) {
         for odd in odd_values() {
-            let read = channel.parse(&replaced(&payload, &format!("{first}{pointer}"), &odd), NOW).unwrap();
+            let read = channel.parse(&replaced(&payload, &format!("{first}{pointer}"), &odd)).unwrap();
             let ids: Vec<_> = read.messages.iter().map(|message| message.platform_id.as_str()).collect();
             assert_eq!(ids.last(), Some(&"wamid.second"), "{pointer} {odd:.60}");
             assert_eq!(ids.len() + read.skipped.len(), 2, "{pointer} {odd:.60}");
@@ -296,10 +299,10 @@ proptest! {
         let at = at.index(body.len());
         body[at] = byte;
         // What comes of it is one message at most.
-        if let Ok(read) = channel.parse(&body, NOW) {
+        if let Ok(read) = channel.parse(&body) {
             prop_assert!(read.messages.len() <= 1);
         }
-        prop_assert_eq!(channel.parse(&body[..cut.index(body.len() - 1)], NOW), Err(NotJson));
+        prop_assert_eq!(channel.parse(&body[..cut.index(body.len() - 1)]), Err(NotJson));
     }
 }
 

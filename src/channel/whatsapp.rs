@@ -97,8 +97,8 @@ impl Channel for WhatsApp {
         Ok(Verified::default())
     }
 
-    fn parse(&self, body: &[u8], now: Millis) -> Result<Payload, NotJson> {
-        Ok(self.read(&Object::read(body).ok_or(NotJson)?, now))
+    fn parse(&self, body: &[u8]) -> Result<Payload, NotJson> {
+        Ok(self.read(&Object::read(body).ok_or(NotJson)?))
     }
 
     fn max_part_chars(&self) -> usize {

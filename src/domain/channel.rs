@@ -84,6 +84,8 @@ pub struct Inbound {
     pub address: Address,
     /// What a reply to it refers to, as the platform names it.
     pub reply_to: Option<String>,
+    /// When it was sent, where the platform tells.
+    pub sent_at: Option<Millis>,
     /// What it says.
     pub content: Content,
 }
@@ -104,8 +106,8 @@ pub struct StatusUpdate {
     pub platform_id: String,
     /// How far it is.
     pub status: SentStatus,
-    /// Since when.
-    pub at: Millis,
+    /// Since when, if the platform tells.
+    pub at: Option<Millis>,
 }
 
 /// How far a sent message has come. Later ones are greater.
@@ -156,10 +158,19 @@ pub enum Skip {
 /// How long the platforms' ids are remembered, so that a redelivery is recognised: Meta redelivers for up to 7 days.
 pub const ID_MEMORY: Duration = Duration::from_hours(9 * 24);
 
-/// A message that was sent longer ago can only be a replay of one whose id is being forgotten.
+/// A message that was sent longer ago may be a replay of one whose id is forgotten soon.
 pub const OLDEST_MESSAGE: Duration = Duration::from_hours(8 * 24);
 
 const _: () = assert!(OLDEST_MESSAGE.as_secs() < ID_MEMORY.as_secs());
+
+impl Inbound {
+    /// Whether it can only be a replay: so old that its id may have been forgotten, but not so old that this gateway, which has
+    /// been there since `began`, cannot have received it before.
+    #[must_use]
+    pub fn is_replay(&self, began: Millis, now: Millis) -> bool {
+        self.sent_at.is_some_and(|sent| now.since(sent) > OLDEST_MESSAGE && sent >= began)
+    }
+}
 
 /// What one webhook call of a platform holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -7,9 +7,12 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{MethodRouter, post},
 };
-use http::StatusCode;
+use http::{StatusCode, header::CONTENT_LENGTH, request::Parts};
 use serde::Serialize;
-use tokio::task::spawn_blocking;
+use tokio::{
+    sync::{SemaphorePermit, TryAcquireError},
+    task::spawn_blocking,
+};
 
 use super::{
     error::ApiError,
@@ -24,7 +27,7 @@ use crate::{
         client::ClientAddress,
         rate::{RateClient, Scope},
     },
-    repository::AcceptOutcome,
+    service::inbox::Receipt,
     telemetry::metrics::CallOutcome,
 };
 
@@ -76,6 +79,7 @@ async fn receive(
     let channel = state.inbox.channel(kind).ok_or_else(|| refuse(ApiError::NotConfigured(kind)))?;
     let (head, body) = request.into_parts();
     let max_bytes = state.settings.max_body_bytes_of(head.uri.path());
+    let _room = room_for(state, &head, max_bytes).map_err(|_| refuse(ApiError::Overloaded))?;
     let body = message::read_body(body, max_bytes).await.map_err(|error| match error {
         ApiError::BodyTooLarge => refuse(ApiError::BodyTooLarge),
         _ => refuse(ApiError::InvalidPayload),
@@ -84,7 +88,7 @@ async fn receive(
     let now = state.clock.now();
     let read = move || match channel.verify(&head.headers, &body, now) {
         Ok(verified) => {
-            channel.parse(&body, now).map(|payload| (verified, payload)).map_err(|_| CallOutcome::BadPayload)
+            channel.parse(&body).map(|payload| (verified, payload)).map_err(|_| CallOutcome::BadPayload)
         }
         Err(_) => Err(CallOutcome::BadSignature),
     };
@@ -102,11 +106,24 @@ async fn receive(
         }
     };
     match state.inbox.accept(kind, verified.nonce, payload).await {
-        Ok(AcceptOutcome::Accepted { .. }) => Ok(reply::json(StatusCode::OK, &Received { status: "ok" })),
-        Ok(AcceptOutcome::Full) => Err(refuse(ApiError::InboxFull)),
-        Ok(AcceptOutcome::Replayed) => Err(Box::new(refuse_signature(state, address).await)),
+        Ok(Receipt::Accepted) => Ok(reply::json(StatusCode::OK, &Received { status: "ok" })),
+        Ok(Receipt::Later) => Err(refuse(ApiError::InboxFull)),
+        Ok(Receipt::Replayed) => Err(Box::new(refuse_signature(state, address).await)),
         Err(error) => Err(refuse(error.into())),
     }
+}
+
+/// Room in memory for a body that is larger than others may be. Strangers can send such bodies too: who it is from is known
+/// only when it was read.
+fn room_for<'s>(
+    state: &'s AppState,
+    head: &Parts,
+    max_bytes: usize,
+) -> Result<SemaphorePermit<'s>, TryAcquireError> {
+    let length = head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let length = length.unwrap_or(max_bytes);
+    let kib = if length > LARGE { length.div_ceil(1024) } else { 0 };
+    state.large_bodies_kib.try_acquire_many(u32::try_from(kib).unwrap_or(u32::MAX))
 }
 
 /// Only bad and replayed signatures are counted against an address: a platform's own calls are never limited.

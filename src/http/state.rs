@@ -10,6 +10,7 @@ use std::{
 };
 
 use http::HeaderValue;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::channel::path_of;
@@ -76,6 +77,9 @@ pub struct StateParts {
     pub run_tag: [u8; 8],
 }
 
+/// The memory that large bodies of platforms may take together, in KiB: twenty of the largest that Meta sends.
+const LARGE_BODIES_KIB: usize = 64 * 1024;
+
 /// The state, cheap to clone.
 #[derive(Clone)]
 pub struct AppState(Arc<Shared>);
@@ -86,6 +90,8 @@ pub struct Shared {
     started: Duration,
     run_tag: u64,
     requests: AtomicU64,
+    /// Room for bodies of platforms that are larger than others may be, in KiB.
+    pub(super) large_bodies_kib: Semaphore,
 }
 
 impl AppState {
@@ -94,7 +100,13 @@ impl AppState {
     pub fn new(parts: StateParts) -> Self {
         let started = parts.clock.monotonic();
         let run_tag = u64::from_le_bytes(parts.run_tag);
-        Self(Arc::new(Shared { parts, started, run_tag, requests: AtomicU64::new(0) }))
+        Self(Arc::new(Shared {
+            parts,
+            started,
+            run_tag,
+            requests: AtomicU64::new(0),
+            large_bodies_kib: Semaphore::new(LARGE_BODIES_KIB),
+        }))
     }
 }
 

@@ -29,9 +29,11 @@ pub trait InboxRepository: Send + Sync {
     /// Writes what came of sending a part of a reply; leases the next part, if there is one.
     async fn sent(&self, job: &SendJob, end: SendEnd, now: Millis) -> Result<Next, StoreError>;
 
-    /// Takes over what an earlier run left at work. Returns the conversation of each delivery that it was sending when it
-    /// ended: they are marked as in doubt, and are sent again.
-    async fn take_over(&self) -> Result<Vec<Unfinished>, StoreError>;
+    /// Takes over what an earlier run left at work.
+    async fn take_over(&self) -> Result<TakenOver, StoreError>;
+
+    /// How often another process has changed the database, as far as is known.
+    fn edits(&self) -> u64;
 
     /// Conversations with something to do, in the order of their ids after `after`, `limit` at most.
     async fn list_waiting(&self, after: ConversationId, limit: u32) -> Result<Vec<Unfinished>, StoreError>;
@@ -90,7 +92,7 @@ pub struct AnswerJob {
     pub conversation: ConversationId,
     /// Who sent it, and where.
     pub from: Address,
-    /// What it says; `None` if the row holds nothing that could be answered.
+    /// What it says; `None` if it was something other than text.
     pub text: Option<MessageText>,
     /// What a reply refers to.
     pub reply_to: Option<String>,
@@ -162,6 +164,15 @@ pub enum SendEnd {
     },
 }
 
+/// What an earlier run left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenOver {
+    /// The conversation of each delivery that it was sending when it ended: they are marked as in doubt, and are sent again.
+    pub in_doubt: Vec<Unfinished>,
+    /// When the first run of all began.
+    pub began: Millis,
+}
+
 /// A conversation with something to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unfinished {
@@ -169,4 +180,6 @@ pub struct Unfinished {
     pub conversation: ConversationId,
     /// Its channel, if it is on record and this program knows it.
     pub channel: Option<ChannelKind>,
+    /// When what is next in it is due; `None`: at once.
+    pub due_at: Option<Millis>,
 }

@@ -15,7 +15,8 @@ mod token;
 mod turn;
 
 pub use inbox::{
-    AcceptOutcome, AnswerEnd, AnswerJob, InboxRepository, NewCall, Next, Reply, SendEnd, SendJob, Unfinished,
+    AcceptOutcome, AnswerEnd, AnswerJob, InboxRepository, NewCall, Next, Reply, SendEnd, SendJob, TakenOver,
+    Unfinished,
 };
 pub use pairing::{NewCode, PairingRepository, RedeemOutcome, Redemption};
 pub use rate_limit::{Budget, HitOutcome, HitSink, PendingHit, RateLimitRepository};

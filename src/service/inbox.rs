@@ -5,7 +5,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -17,12 +17,12 @@ use super::{agent::Agent, schedule::Schedule, worker::Worker};
 use crate::{
     channel::Channel,
     domain::{
-        channel::{ChannelKind, Payload},
+        channel::{ChannelKind, Inbound, Payload},
         delivery::Backoff,
         id::ConversationId,
         time::Millis,
     },
-    repository::{AcceptOutcome, InboxRepository, NewCall, Next, StoreError},
+    repository::{AcceptOutcome, InboxRepository, NewCall, Next, StoreError, TakenOver},
     system::{Entropy, SteadyClock},
     telemetry::{
         Metrics,
@@ -73,6 +73,10 @@ pub struct InboxService {
     schedule: Mutex<Schedule>,
     changed: Notify,
     tasks: TaskTracker,
+    /// When the first run on this database began.
+    began: AtomicI64,
+    /// Edits by other processes that were caught up with.
+    edits: AtomicU64,
     pub(super) stopping: CancellationToken,
 }
 
@@ -94,6 +98,25 @@ pub enum ChannelsHealth {
     Degraded,
 }
 
+/// What a platform is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Receipt {
+    /// All of it is on disk, or was before.
+    Accepted,
+    /// Not all of it: it should come again.
+    Later,
+    /// Its nonce was used before.
+    Replayed,
+}
+
+/// Messages, and news, that are written at a time.
+const CHUNK: usize = 256;
+
+/// What is beyond the next ones.
+fn rest_of<T>(items: &mut Vec<T>) -> Vec<T> {
+    items.split_off(items.len().min(CHUNK))
+}
+
 impl InboxService {
     /// An inbox that works on nothing yet.
     #[must_use]
@@ -110,6 +133,8 @@ impl InboxService {
             schedule: Mutex::new(schedule),
             changed: Notify::new(),
             tasks: TaskTracker::new(),
+            began: AtomicI64::new(0),
+            edits: AtomicU64::new(0),
             stopping: CancellationToken::new(),
         })
     }
@@ -143,42 +168,68 @@ impl InboxService {
         kind: ChannelKind,
         nonce: Option<String>,
         payload: Payload,
-    ) -> Result<AcceptOutcome, StoreError> {
+    ) -> Result<Receipt, StoreError> {
         let service = Arc::clone(self);
         let accepted = tokio::spawn(async move { service.accept_here(kind, nonce, payload).await });
         accepted.await.unwrap_or_else(|_| Err(StoreError::Unavailable("accepting panicked".into())))
     }
 
+    /// A large payload is written some messages at a time, so that nobody waits long behind it. A redelivery after a failure
+    /// in its midst finds the first ones known.
     async fn accept_here(
         &self,
         kind: ChannelKind,
-        nonce: Option<String>,
-        mut payload: Payload,
-    ) -> Result<AcceptOutcome, StoreError> {
-        let (skipped, statuses) = (std::mem::take(&mut payload.skipped), payload.statuses.len());
-        let call = NewCall { channel: kind, nonce, payload };
-        let outcome = self.parts.repository.accept(call, self.parts.clock.now()).await?;
-        let metrics = &self.parts.metrics.channels;
-        let counted = match &outcome {
-            AcceptOutcome::Accepted { conversations, known, .. } => {
-                for skip in skipped {
-                    metrics.item(kind, skip.into());
+        mut nonce: Option<String>,
+        payload: Payload,
+    ) -> Result<Receipt, StoreError> {
+        let Payload { mut messages, mut statuses, skipped } = payload;
+        let (metrics, now) = (&self.parts.metrics.channels, self.now());
+        skipped.into_iter().map(ItemOutcome::from).for_each(|outcome| metrics.item(kind, outcome));
+        (0..statuses.len()).for_each(|_| metrics.item(kind, ItemOutcome::Status));
+        let is_new = self.leave_out_replays(kind, &mut messages);
+        loop {
+            let rest = (rest_of(&mut messages), rest_of(&mut statuses));
+            let payload = Payload { messages, statuses, skipped: Vec::new() };
+            let call = NewCall { channel: kind, nonce: nonce.take(), payload };
+            let (counted, receipt) = match self.parts.repository.accept(call, now).await? {
+                AcceptOutcome::Accepted { conversations, known, .. } => {
+                    self.begin_work(kind, &conversations, known);
+                    (CallOutcome::Accepted, if is_new { Receipt::Accepted } else { Receipt::Later })
                 }
-                (0..statuses).for_each(|_| metrics.item(kind, ItemOutcome::Status));
-                (0..*known).for_each(|_| metrics.item(kind, ItemOutcome::Known));
-                for conversation in conversations {
-                    metrics.item(kind, ItemOutcome::Accepted);
-                    metrics.message(kind, Direction::Inbound);
-                    self.schedule().wake(*conversation, kind);
-                }
-                self.changed.notify_one();
-                CallOutcome::Accepted
+                AcceptOutcome::Full => (CallOutcome::InboxFull, Receipt::Later),
+                AcceptOutcome::Replayed => (CallOutcome::Replayed, Receipt::Replayed),
+            };
+            (messages, statuses) = rest;
+            if counted != CallOutcome::Accepted || (messages.is_empty() && statuses.is_empty()) {
+                metrics.call(kind, counted);
+                return Ok(receipt);
             }
-            AcceptOutcome::Full => CallOutcome::InboxFull,
-            AcceptOutcome::Replayed => CallOutcome::Replayed,
-        };
-        metrics.call(kind, counted);
-        Ok(outcome)
+        }
+    }
+
+    /// Takes messages out that can only be replays. If there are some the platform is asked to come again: it does so for some
+    /// days, and whoever replays does not care; but if the clock is wrong, nothing is lost until it is right again.
+    fn leave_out_replays(&self, kind: ChannelKind, messages: &mut Vec<Inbound>) -> bool {
+        let (now, began) = (self.now(), Millis(self.began.load(Ordering::Relaxed)));
+        let received = messages.len();
+        messages.retain(|message| !message.is_replay(began, now));
+        let replays = received - messages.len();
+        if replays > 0 {
+            tracing::warn!(channel = %kind, replays, "messages are too old to be new: are they replayed, or is the clock wrong?");
+        }
+        (0..replays).for_each(|_| self.parts.metrics.channels.item(kind, ItemOutcome::TooOld));
+        replays == 0
+    }
+
+    fn begin_work(&self, kind: ChannelKind, conversations: &[ConversationId], known: usize) {
+        let metrics = &self.parts.metrics.channels;
+        (0..known).for_each(|_| metrics.item(kind, ItemOutcome::Known));
+        for conversation in conversations {
+            metrics.item(kind, ItemOutcome::Accepted);
+            metrics.message(kind, Direction::Inbound);
+            self.schedule().wake(*conversation, kind);
+        }
+        self.changed.notify_one();
     }
 
     /// Takes over what an earlier run left.
@@ -186,7 +237,8 @@ impl InboxService {
     /// # Errors
     /// [`StoreError`] if the store takes no writes.
     pub async fn take_over(&self) -> Result<(), StoreError> {
-        let in_doubt = self.parts.repository.take_over().await?;
+        let TakenOver { in_doubt, began } = self.parts.repository.take_over().await?;
+        self.began.store(began.0, Ordering::Relaxed);
         if !in_doubt.is_empty() {
             tracing::warn!(
                 in_doubt = in_doubt.len(),
@@ -204,7 +256,19 @@ impl InboxService {
         self.tasks.spawn(Arc::clone(self).dispatch());
     }
 
-    /// Finds conversations with something to do that nobody told of, such as after an edit by hand.
+    /// Finds conversations with something to do if another process has written to the database since the last time.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be read.
+    pub async fn catch_up_with_edits(&self) -> Result<(), StoreError> {
+        let edits = self.parts.repository.edits();
+        if self.edits.swap(edits, Ordering::Relaxed) == edits {
+            return Ok(());
+        }
+        self.catch_up().await
+    }
+
+    /// Finds conversations with something to do that nobody told of.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
@@ -217,7 +281,7 @@ impl InboxService {
             let mut schedule = self.schedule();
             for found in &unfinished {
                 if let Some(kind) = found.channel.filter(|kind| self.channel(*kind).is_some()) {
-                    schedule.find(found.conversation, kind);
+                    schedule.find(found.conversation, kind, found.due_at.unwrap_or(Millis(0)));
                 }
             }
         }

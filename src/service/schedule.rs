@@ -61,10 +61,17 @@ impl Schedule {
         }
     }
 
-    /// Something is there for a conversation, as the store says. A worker that has it will find it by itself.
-    pub(super) fn find(&mut self, conversation: ConversationId, channel: ChannelKind) {
-        if !self.known.contains_key(&conversation) {
-            self.make_ready(conversation, channel);
+    /// Something is there for a conversation, as the store says, and is due then. A worker that has it will find it by itself;
+    /// a wait becomes shorter, not longer.
+    pub(super) fn find(&mut self, conversation: ConversationId, channel: ChannelKind, due_at: Millis) {
+        match self.known.get(&conversation) {
+            None => self.make_ready(conversation, channel),
+            Some((_, State::Waiting(at))) if due_at < *at => {
+                self.waiting.remove(&(*at, conversation));
+                self.waiting.insert((due_at, conversation));
+                self.known.insert(conversation, (channel, State::Waiting(due_at)));
+            }
+            Some(_) => {}
         }
     }
 

@@ -12,7 +12,12 @@ use super::inbox::{InboxService, Served};
 use crate::{
     channel::{Outbound, Retry, SendError},
     domain::{
-        delivery::ReplyKind, hex::Hex, id::ConversationId, message::Answer, split::split, time::Millis,
+        delivery::{ONLY_TEXT, ReplyKind},
+        hex::Hex,
+        id::ConversationId,
+        message::Answer,
+        split::split,
+        time::Millis,
     },
     provider::ProviderError,
     repository::{AnswerEnd, AnswerJob, Next, Reply, SendEnd, SendJob, StoreError},
@@ -22,7 +27,7 @@ use crate::{
 /// The first and the longest pause between two tries to write what came of a job.
 const WRITE_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// The pause of a conversation whose worker panicked, or of which nothing could be read.
-const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
+const TROUBLE_PAUSE: Duration = Duration::from_secs(10);
 
 /// The shortest pause of a conversation of which nothing is due.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
@@ -108,7 +113,7 @@ impl Worker {
     }
 
     async fn answer(&self, job: &AnswerJob) -> AnswerEnd {
-        let Some(text) = job.text.clone() else { return AnswerEnd::Failed("blank", self.apology()) };
+        let Some(text) = job.text.clone() else { return self.notice() };
         if job.attempt > self.service.parts.settings.message_attempts {
             return AnswerEnd::Failed("crashed", self.apology()); // it may be what kills the process
         }
@@ -118,13 +123,23 @@ impl Worker {
         }
     }
 
+    /// Who sends a picture or the like is told, in its turn, that only text is understood.
+    fn notice(&self) -> AnswerEnd {
+        let answer = Answer { text: ONLY_TEXT.into(), model: String::new() };
+        AnswerEnd::Answered(answer, self.in_parts(ReplyKind::Notice, ONLY_TEXT))
+    }
+
+    fn in_parts(&self, kind: ReplyKind, text: &str) -> Reply {
+        let parts = split(text, self.served.channel.max_part_chars());
+        Reply { kind, parts: parts.into_iter().map(str::to_owned).collect() }
+    }
+
     fn reply(&self, answer: Answer) -> AnswerEnd {
-        let max_chars = self.served.channel.max_part_chars();
-        let parts: Vec<String> = split(&answer.text, max_chars).into_iter().map(str::to_owned).collect();
-        if parts.is_empty() {
+        let reply = self.in_parts(ReplyKind::Answer, &answer.text);
+        if reply.parts.is_empty() {
             return AnswerEnd::Failed("blank_answer", self.apology());
         }
-        AnswerEnd::Answered(answer, Reply { kind: ReplyKind::Answer, parts })
+        AnswerEnd::Answered(answer, reply)
     }
 
     fn no_answer(&self, attempt: u32, error: &ProviderError) -> AnswerEnd {
@@ -136,10 +151,8 @@ impl Worker {
     }
 
     fn apology(&self) -> Reply {
-        Reply {
-            kind: ReplyKind::Apology,
-            parts: self.service.parts.settings.apology.iter().cloned().collect(),
-        }
+        let text = self.service.parts.settings.apology.as_deref();
+        self.in_parts(ReplyKind::Apology, text.unwrap_or_default())
     }
 
     async fn send(&self, job: &SendJob) -> SendEnd {

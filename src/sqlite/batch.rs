@@ -125,6 +125,7 @@ pub(super) struct Context<'a> {
 #[derive(Default)]
 pub(super) struct BatchState {
     next_message: Option<i64>,     // None: to be read again
+    highest_message: i64,          // no number is given out twice while work on the first one may go on
     answered: HashMap<Owner, i64>, // the highest `answered_no` of each owner seen lately
 }
 
@@ -173,13 +174,14 @@ impl BatchState {
             next
         } else {
             let newest = sqlx::query!(r#"SELECT coalesce(max(id), 0) AS "id!: i64" FROM message"#);
-            newest.fetch_one(conn).await?.id.saturating_add(1)
+            newest.fetch_one(conn).await?.id.max(self.highest_message).saturating_add(1)
         };
         let ids: Vec<MessageId> = (next..i64::MAX).take(count).map(MessageId).collect();
         if ids.len() < count {
             return Err(sqlx::Error::Protocol("no numbers are left for messages".into()));
         }
         self.next_message = ids.last().map_or(Some(next), |last| Some(last.0 + 1));
+        self.highest_message = ids.last().map_or(self.highest_message, |last| last.0);
         Ok(ids)
     }
 

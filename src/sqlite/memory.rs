@@ -22,6 +22,7 @@ use super::{
     sweep::Cursor,
 };
 use crate::domain::{
+    channel::ChannelKind,
     client::Owner,
     id::TokenId,
     idempotency::{BodyHash, IdempotencyKey},
@@ -37,6 +38,9 @@ pub(super) struct Memory {
     webhook: Mutex<RateTable<RateClient>>,
     signature: Mutex<RateTable<RateClient>>,
     pub(super) waiting: WaitingCount,
+    /// How often another process wrote.
+    pub(super) edits: AtomicU64,
+    channels: Vec<ChannelKind>,
     keys: Mutex<Keys>,
     swept_to: Mutex<Cursor>,
     forgotten_to: Mutex<Progress>,
@@ -96,6 +100,8 @@ impl Memory {
             webhook: Mutex::new(RateTable::new(limits.webhook_per_minute, limits.rate_clients)),
             signature: Mutex::new(RateTable::new(limits.signature_per_minute, limits.rate_clients)),
             waiting: WaitingCount::new(metrics.channels.waiting().clone()),
+            edits: AtomicU64::new(0),
+            channels: limits.channels.clone(),
             keys: Mutex::new(Keys { running: HashMap::new(), filter: KeyFilter::new(limits.key_ttl, now) }),
             swept_to: Mutex::default(),
             forgotten_to: Mutex::default(),
@@ -221,7 +227,7 @@ impl Memory {
     ) -> Result<(), sqlx::Error> {
         self.load_tokens(conn).await?;
         self.load_windows(conn, now).await?;
-        self.waiting.set_stored(count_waiting(conn).await?);
+        self.waiting.set_stored(count_waiting(conn, &self.channels).await?);
         if with_keys {
             self.load_keys(conn, now).await?;
         }

@@ -34,6 +34,7 @@ pub use open::{DatabaseSettings, OpenError};
 pub use retention::{Keep, Retention};
 
 use crate::{
+    domain::channel::ChannelKind,
     repository::{StoreError, StoreStatus, StoreStatusRepository},
     system::SteadyClock,
     telemetry::metrics::Metrics,
@@ -63,7 +64,9 @@ pub struct StoreLimits {
     pub key_ttl: Duration,
     /// Answered keys that are kept for each owner.
     pub keys_per_owner: u32,
-    /// Messages of channels that may wait for their answer.
+    /// The channels that are configured.
+    pub channels: Vec<ChannelKind>,
+    /// Messages of them that may wait for their answer.
     pub waiting_messages: u64,
     /// How long finished things are kept.
     pub retention: Retention,

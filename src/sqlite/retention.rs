@@ -21,6 +21,8 @@ const NONCE_MEMORY: Duration = Duration::from_hours(24);
 const EARLY_MEMORY: Duration = Duration::from_mins(10);
 /// Rows of one kind that a round looks at, at least and at most.
 const ROWS: (i64, i64) = (10, 1000);
+/// Bytes of texts that a round removes of one kind, unless a single row has more.
+const BYTES: i64 = 262_144;
 /// A round that takes longer looks at fewer rows the next time.
 const LONG: Duration = Duration::from_millis(5);
 /// A round that is over sooner looks at more.
@@ -165,6 +167,14 @@ async fn delivery_span(conn: &mut SqliteConnection, keep: Keep, now: Millis) -> 
     Ok(Span::of(keep, newest.id, now))
 }
 
+/// The next rows that need not be kept.
+struct Next {
+    /// The last of them; `None`: there are none.
+    last: Option<i64>,
+    /// Whether there are likely more behind it.
+    more: bool,
+}
+
 /// Deletes finished messages among the next rows. Returns where to go on; 0: from the start, since the rest is to be kept.
 async fn forget_messages(
     conn: &mut SqliteConnection,
@@ -172,18 +182,23 @@ async fn forget_messages(
     span: Span,
     rows: i64,
 ) -> Result<i64, sqlx::Error> {
-    let last = sqlx::query!(
-        r#"SELECT count(*) AS "count!: i64", max(id) AS "id: i64" FROM (
-               SELECT id, received_at_ms FROM message WHERE id > ?1 ORDER BY id LIMIT ?4)
+    let next = sqlx::query!(
+        r#"SELECT count(*) AS "old!: i64", count(*) FILTER (WHERE fits) AS "fits!: i64", max(id) FILTER (WHERE fits) AS "last: i64"
+           FROM (SELECT id, received_at_ms,
+                        row_number() OVER (ORDER BY id) = 1 OR sum(octet_length(text) + coalesce(octet_length(answer), 0))
+                            OVER (ORDER BY id) <= ?5 AS fits
+                 FROM message WHERE id > ?1 ORDER BY id LIMIT ?4)
            WHERE id <= ?2 OR received_at_ms <= ?3"#,
         after,
         span.to_id,
         span.before,
-        rows
+        rows,
+        BYTES
     )
     .fetch_one(&mut *conn)
     .await?;
-    let Some(last_id) = last.id else { return Ok(0) };
+    let next = Next { last: next.last, more: next.old >= rows || next.fits < next.old };
+    let Some(last_id) = next.last else { return Ok(0) };
     sqlx::query!(
         "DELETE FROM message
          WHERE id > ?1 AND id <= ?2 AND (id <= ?3 OR received_at_ms <= ?4) AND state NOT IN ('accepted', 'running')
@@ -197,7 +212,7 @@ async fn forget_messages(
     )
     .execute(conn)
     .await?;
-    Ok(if last.count < rows { 0 } else { last_id })
+    Ok(if next.more { last_id } else { 0 })
 }
 
 /// Erases answers among the next rows, up to the first that is to be kept: a younger one, or one that an idempotency key still
@@ -209,21 +224,24 @@ async fn forget_answers(
     rows: i64,
 ) -> Result<i64, sqlx::Error> {
     let next = sqlx::query!(
-        r#"SELECT max(id) AS "last: i64", min(CASE WHEN kept THEN id END) AS "kept: i64" FROM (
+        r#"SELECT max(id) FILTER (WHERE fits) AS "last: i64", min(id) FILTER (WHERE kept) AS "kept: i64" FROM (
                SELECT id, NOT (id <= ?2 OR received_at_ms <= ?3) OR EXISTS (
                           SELECT 1 FROM idempotency_key AS k
                           WHERE k.owner = message.sender AND k.key = message.idempotency_key
-                            AND k.message_id = message.id) AS kept
+                            AND k.message_id = message.id) AS kept,
+                      row_number() OVER (ORDER BY id) = 1
+                          OR sum(octet_length(coalesce(answer, ''))) OVER (ORDER BY id) <= ?5 AS fits
                FROM message WHERE id > ?1 ORDER BY id LIMIT ?4)"#,
         after,
         span.to_id,
         span.before,
-        rows
+        rows,
+        BYTES
     )
     .fetch_one(&mut *conn)
     .await?;
     let Some(last) = next.last else { return Ok(after) };
-    let to = next.kept.map_or(last, |kept| kept - 1);
+    let to = next.kept.map_or(last, |kept| last.min(kept - 1));
     if to <= after {
         return Ok(after);
     }
@@ -240,18 +258,22 @@ async fn forget_deliveries(
     span: Span,
     rows: i64,
 ) -> Result<i64, sqlx::Error> {
-    let last = sqlx::query!(
-        r#"SELECT count(*) AS "count!: i64", max(id) AS "id: i64" FROM (
-               SELECT id, coalesce(finished_at_ms, created_at_ms) AS at_ms FROM delivery WHERE id > ?1 ORDER BY id LIMIT ?4)
+    let next = sqlx::query!(
+        r#"SELECT count(*) AS "old!: i64", count(*) FILTER (WHERE fits) AS "fits!: i64", max(id) FILTER (WHERE fits) AS "last: i64"
+           FROM (SELECT id, coalesce(finished_at_ms, created_at_ms) AS at_ms,
+                        row_number() OVER (ORDER BY id) = 1 OR sum(octet_length(text)) OVER (ORDER BY id) <= ?5 AS fits
+                 FROM delivery WHERE id > ?1 ORDER BY id LIMIT ?4)
            WHERE id <= ?2 OR at_ms <= ?3"#,
         after,
         span.to_id,
         span.before,
-        rows
+        rows,
+        BYTES
     )
     .fetch_one(&mut *conn)
     .await?;
-    let Some(last_id) = last.id else { return Ok(0) };
+    let next = Next { last: next.last, more: next.old >= rows || next.fits < next.old };
+    let Some(last_id) = next.last else { return Ok(0) };
     sqlx::query!(
         "DELETE FROM delivery
          WHERE id > ?1 AND id <= ?2 AND (id <= ?3 OR finished_at_ms <= ?4) AND state <> 'due'",
@@ -262,7 +284,7 @@ async fn forget_deliveries(
     )
     .execute(conn)
     .await?;
-    Ok(if last.count < rows { 0 } else { last_id })
+    Ok(if next.more { last_id } else { 0 })
 }
 
 #[cfg(test)]

@@ -73,7 +73,9 @@ pub(super) async fn newest_moment(conn: &mut SqliteConnection) -> Result<Millis,
                       coalesce((SELECT max(at_ms) FROM rate_hit), 0),
                       coalesce((SELECT max(failed_at_ms) FROM pairing_failure), 0),
                       coalesce((SELECT max(locked_at_ms) FROM pairing_lockout), 0),
-                      coalesce((SELECT finished_at_ms FROM message ORDER BY id DESC LIMIT 1), 0)) AS "at!: i64""#
+                      coalesce((SELECT max(received_at_ms, coalesce(finished_at_ms, 0)) FROM message ORDER BY id DESC LIMIT 1), 0),
+                      coalesce((SELECT max(created_at_ms, coalesce(finished_at_ms, 0)) FROM delivery ORDER BY id DESC LIMIT 1), 0),
+                      coalesce((SELECT received_at_ms FROM received_id ORDER BY id DESC LIMIT 1), 0)) AS "at!: i64""#
     )
     .fetch_one(conn)
     .await?;

@@ -364,6 +364,7 @@ impl Writer {
             self.state.forget_numbers();
             self.shared.memory.load(&mut self.conn, self.shared.clock.now(), false).await?;
             if self.data_version != UNSEEN {
+                self.shared.memory.edits.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!("another process wrote to the database: memory was loaded again");
             }
             self.data_version = version;

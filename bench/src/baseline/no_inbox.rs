@@ -5,7 +5,7 @@ use moorgate::{
     domain::{id::ConversationId, time::Millis},
     repository::{
         AcceptOutcome, AnswerEnd, AnswerJob, InboxRepository, NewCall, Next, SendEnd, SendJob, StoreError,
-        Unfinished,
+        TakenOver, Unfinished,
     },
 };
 
@@ -29,8 +29,12 @@ impl InboxRepository for NoInbox {
         Ok(Next::Idle)
     }
 
-    async fn take_over(&self) -> Result<Vec<Unfinished>, StoreError> {
-        Ok(Vec::new())
+    async fn take_over(&self) -> Result<TakenOver, StoreError> {
+        Ok(TakenOver { in_doubt: Vec::new(), began: Millis(0) })
+    }
+
+    fn edits(&self) -> u64 {
+        0
     }
 
     async fn list_waiting(&self, _after: ConversationId, _limit: u32) -> Result<Vec<Unfinished>, StoreError> {

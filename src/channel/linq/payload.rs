@@ -28,6 +28,7 @@ impl Linq {
         let message = data.object("message").unwrap_or(data);
         let id = event.text("event_id").or_else(|| message.text("id"));
         Ok(Inbound {
+            sent_at: None,
             platform_id: id.unwrap_or_else(|| id_of_body(body)),
             address: Address { sender, room: chat.unwrap_or_default() },
             reply_to: None,

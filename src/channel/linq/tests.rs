@@ -100,7 +100,7 @@ fn a_secret_that_is_no_key_is_refused() {
 }
 
 fn read(event: &Value) -> Result<Inbound, Skip> {
-    only_message(channel().parse(event.to_string().as_bytes(), NOW).unwrap())
+    only_message(channel().parse(event.to_string().as_bytes()).unwrap())
 }
 
 fn event(name: &str) -> Value {

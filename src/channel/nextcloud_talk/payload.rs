@@ -33,6 +33,7 @@ impl NextcloudTalk {
         }
         let platform_id = said.id.as_ref().map(|id| format!("{}:{id}", said.room));
         Ok(Inbound {
+            sent_at: None,
             platform_id: platform_id.unwrap_or_else(|| id_of_body(body)),
             address: Address { sender: said.sender, room: said.room },
             reply_to: said.id.filter(|id| number(id).is_some()),

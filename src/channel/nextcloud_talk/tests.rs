@@ -78,7 +78,7 @@ fn the_boundary_between_random_and_body_is_not_signed_but_a_nonce_still_is_one()
     let (head, tail) = random.split_at(32);
     let body = [tail.as_bytes(), &fixture(FIXTURE)].concat();
     assert!(verify(&[(RANDOM, head), (SIGNATURE, &signature)], &body).is_ok());
-    assert_eq!(channel().parse(&body, NOW), Err(NotJson), "what can be moved over is no JSON");
+    assert_eq!(channel().parse(&body), Err(NotJson), "what can be moved over is no JSON");
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn without_a_secret_every_call_passes_and_a_blank_one_is_refused() {
 }
 
 fn read(payload: &Value) -> Result<Inbound, Skip> {
-    only_message(channel().parse(payload.to_string().as_bytes(), NOW).unwrap())
+    only_message(channel().parse(payload.to_string().as_bytes()).unwrap())
 }
 
 /// The payload with this in place of what is there.

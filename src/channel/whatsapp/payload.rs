@@ -3,18 +3,18 @@
 
 use super::{super::json::Object, WhatsApp};
 use crate::domain::{
-    channel::{Address, Content, Inbound, OLDEST_MESSAGE, Payload, SentStatus, Skip, StatusUpdate},
+    channel::{Address, Content, Inbound, Payload, SentStatus, Skip, StatusUpdate},
     message::MessageText,
     time::Millis,
 };
 
 impl WhatsApp {
-    pub(super) fn read(&self, payload: &Object<'_>, now: Millis) -> Payload {
+    pub(super) fn read(&self, payload: &Object<'_>) -> Payload {
         let mut read = Payload::default();
         for entry in payload.objects("entry") {
             match entry {
                 Ok(entry) => entry.objects("changes").for_each(|change| {
-                    if let Err(skip) = self.read_change(change, now, &mut read) {
+                    if let Err(skip) = self.read_change(change, &mut read) {
                         read.skipped.push(skip);
                     }
                 }),
@@ -24,12 +24,7 @@ impl WhatsApp {
         read
     }
 
-    fn read_change(
-        &self,
-        change: Result<Object<'_>, Skip>,
-        now: Millis,
-        read: &mut Payload,
-    ) -> Result<(), Skip> {
+    fn read_change(&self, change: Result<Object<'_>, Skip>, read: &mut Payload) -> Result<(), Skip> {
         let change = change?;
         if change.text("field").ok_or(Skip::Malformed)? != "messages" {
             return Err(Skip::OtherKind);
@@ -39,13 +34,13 @@ impl WhatsApp {
         let is_ours = number.as_ref() == Some(&self.phone_number_id);
         let of_ours = |object| if is_ours { object } else { Err(Skip::OtherNumber) };
         for message in value.objects("messages").map(of_ours) {
-            match message.and_then(|message| self.read_message(&message, now)) {
+            match message.and_then(|message| self.read_message(&message)) {
                 Ok(message) => read.messages.push(message),
                 Err(skip) => read.skipped.push(skip),
             }
         }
         for status in value.objects("statuses").map(of_ours) {
-            match status.and_then(|status| read_status(&status, now)) {
+            match status.and_then(|status| read_status(&status)) {
                 Ok(status) => read.statuses.push(status),
                 Err(skip) => read.skipped.push(skip),
             }
@@ -53,7 +48,7 @@ impl WhatsApp {
         Ok(())
     }
 
-    fn read_message(&self, message: &Object<'_>, now: Millis) -> Result<Inbound, Skip> {
+    fn read_message(&self, message: &Object<'_>) -> Result<Inbound, Skip> {
         let id = message.text("id").ok_or(Skip::Malformed)?;
         let from = message.id("from").ok_or(Skip::Malformed)?;
         let digits: String = from.chars().filter(char::is_ascii_digit).collect();
@@ -64,15 +59,18 @@ impl WhatsApp {
         if !self.allowed_numbers.allows(&sender) {
             return Err(Skip::NotAllowed);
         }
-        if time_of(message).is_some_and(|sent| now.since(sent) > OLDEST_MESSAGE) {
-            return Err(Skip::TooOld);
-        }
         let content = match content_of(message)? {
             Content::NotText if !self.reply_to_unsupported => return Err(Skip::OtherKind),
             content => content,
         };
         let address = Address { sender, room: String::new() };
-        Ok(Inbound { platform_id: id.clone(), address, reply_to: Some(id), content })
+        Ok(Inbound {
+            platform_id: id.clone(),
+            address,
+            reply_to: Some(id),
+            sent_at: time_of(message),
+            content,
+        })
     }
 }
 
@@ -93,12 +91,12 @@ fn content_of(message: &Object<'_>) -> Result<Content, Skip> {
     text.map(Content::Text).ok_or(Skip::Blank)
 }
 
-fn read_status(status: &Object<'_>, now: Millis) -> Result<StatusUpdate, Skip> {
+fn read_status(status: &Object<'_>) -> Result<StatusUpdate, Skip> {
     let platform_id = status.text("id").ok_or(Skip::Malformed)?;
     let word = status.text("status").ok_or(Skip::Malformed)?;
     let known = [SentStatus::Sent, SentStatus::Delivered, SentStatus::Read, SentStatus::Failed];
     let known = known.into_iter().find(|known| known.as_str() == word);
-    let at = time_of(status).unwrap_or(now);
+    let at = time_of(status);
     known.map(|status| StatusUpdate { platform_id, status, at }).ok_or(Skip::Malformed)
 }
 

@@ -8,7 +8,6 @@ use tokio::sync::oneshot;
 use crate::{
     domain::{
         channel::{ChannelKind, Content, Inbound, StatusUpdate},
-        delivery::{ONLY_TEXT, ReplyKind},
         id::{ConversationId, MessageId},
         time::Millis,
     },
@@ -72,7 +71,6 @@ pub(in crate::sqlite) async fn write_calls(
     let conversations = conversations_of(conn, &new).await?;
     let ids = state.take_message_ids(conn, new.len()).await?;
     insert_messages(conn, context.run_id, &new, (&ids, &conversations)).await?;
-    insert_notices(conn, &new, (&ids, &conversations)).await?;
     update_statuses(conn, live().map(|(_, command)| command)).await?;
     let mut outcomes: Vec<AcceptOutcome> = commands.iter().map(|_| AcceptOutcome::Replayed).collect();
     for (index, command) in live() {
@@ -82,7 +80,7 @@ pub(in crate::sqlite) async fn write_calls(
     for (candidate, conversation) in new.iter().zip(conversations) {
         if let AcceptOutcome::Accepted { conversations, waiting, known } = &mut outcomes[candidate.call] {
             conversations.push(conversation);
-            *waiting += u64::from(candidate.message.content != Content::NotText);
+            *waiting += 1;
             *known -= 1;
         }
     }
@@ -260,10 +258,10 @@ async fn insert_messages(
             row.int(id.0).int(at.0).bytes(channel.as_str().as_bytes());
             row.bytes(message.address.sender.as_bytes()).bytes(message.platform_id.as_bytes());
             row.maybe_text(message.reply_to.as_deref()).int(conversation.0);
-            match &message.content {
-                Content::Text(text) => row.bytes(text.as_str().as_bytes()).maybe_text(None),
-                Content::NotText => row.bytes(b"").bytes(ONLY_TEXT.as_bytes()),
-            };
+            row.bytes(match &message.content {
+                Content::Text(text) => text.as_str().as_bytes(),
+                Content::NotText => b"",
+            });
         });
     }
     if rows.count() == 0 {
@@ -272,54 +270,18 @@ async fn insert_messages(
     let (json, blob) = rows.finish();
     sqlx::query!(
         "INSERT INTO message (id, received_at_ms, channel, sender, platform_id, reply_to, conversation_id, text,
-                              state, attempts, run_id, answer, finished_at_ms)
+                              state, attempts, run_id)
          SELECT r.value ->> 0, r.value ->> 1,
                 CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT),
                 CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT),
                 CAST(substr(?2, r.value ->> 6, r.value ->> 7) AS TEXT),
                 CAST(substr(?2, r.value ->> 8, r.value ->> 9) AS TEXT), r.value ->> 10,
                 CAST(substr(?2, r.value ->> 11, r.value ->> 12) AS TEXT),
-                CASE WHEN r.value ->> 13 IS NULL THEN 'accepted' ELSE 'answered' END, 0, ?3,
-                CAST(substr(?2, r.value ->> 13, r.value ->> 14) AS TEXT),
-                CASE WHEN r.value ->> 13 IS NULL THEN NULL ELSE r.value ->> 1 END
+                'accepted', 0, ?3
          FROM jsonb_each(?1) AS r WHERE true",
         json,
         blob,
         run_id
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Senders of something other than text are told at once: their message needs no work.
-async fn insert_notices(
-    conn: &mut SqliteConnection,
-    new: &[Candidate<'_>],
-    (ids, conversations): (&[MessageId], &[ConversationId]),
-) -> Result<(), sqlx::Error> {
-    let mut rows = Rows::default();
-    let all = new.iter().zip(ids).zip(conversations);
-    for ((candidate, id), conversation) in all.filter(|((c, _), _)| c.message.content == Content::NotText) {
-        rows.push(|row| {
-            row.int(id.0).int(conversation.0).maybe_text(candidate.message.reply_to.as_deref());
-            row.bytes(ONLY_TEXT.as_bytes()).int(candidate.at.0);
-        });
-    }
-    if rows.count() == 0 {
-        return Ok(());
-    }
-    let (json, blob) = rows.finish();
-    let kind = ReplyKind::Notice.as_str();
-    sqlx::query!(
-        "INSERT INTO delivery (message_id, conversation_id, kind, part, parts, reply_to, text, created_at_ms)
-         SELECT r.value ->> 0, r.value ->> 1, ?3, 1, 1,
-                CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT),
-                CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT), r.value ->> 6
-         FROM jsonb_each(?1) AS r WHERE true ORDER BY r.key",
-        json,
-        blob,
-        kind
     )
     .execute(conn)
     .await?;
@@ -345,7 +307,7 @@ async fn update_statuses(
     for (platform_id, (update, received_at)) in furthest {
         rows.push(|row| {
             row.bytes(platform_id.as_bytes()).bytes(update.status.as_str().as_bytes());
-            row.int(update.at.0).int(received_at.0);
+            row.int(update.at.unwrap_or(received_at).0).int(received_at.0);
         });
     }
     if rows.count() == 0 {

@@ -18,10 +18,10 @@ use super::{
     command::{Command, closed},
 };
 use crate::{
-    domain::{channel::Content, id::ConversationId, time::Millis},
+    domain::{id::ConversationId, time::Millis},
     repository::{
         AcceptOutcome, AnswerEnd, AnswerJob, InboxRepository, NewCall, Next, SendEnd, SendJob, StoreError,
-        Unfinished,
+        TakenOver, Unfinished,
     },
     telemetry::metrics::Level,
 };
@@ -71,8 +71,7 @@ impl WaitingCount {
 impl InboxRepository for SqliteStore {
     async fn accept(&self, call: NewCall, now: Millis) -> Result<AcceptOutcome, StoreError> {
         let waiting = &self.shared.memory.waiting;
-        let texts = call.payload.messages.iter().filter(|message| message.content != Content::NotText);
-        let reserved = texts.count() as u64;
+        let reserved = call.payload.messages.len() as u64;
         if !waiting.reserve(reserved, self.shared.limits.waiting_messages) {
             return Ok(AcceptOutcome::Full);
         }
@@ -100,8 +99,12 @@ impl InboxRepository for SqliteStore {
         self.shared.step_of_work(step).await
     }
 
-    async fn take_over(&self) -> Result<Vec<Unfinished>, StoreError> {
+    async fn take_over(&self) -> Result<TakenOver, StoreError> {
         self.shared.step(None, recover::TakeOver).await
+    }
+
+    fn edits(&self) -> u64 {
+        self.shared.memory.edits.load(Ordering::Relaxed)
     }
 
     async fn list_waiting(&self, after: ConversationId, limit: u32) -> Result<Vec<Unfinished>, StoreError> {

@@ -179,10 +179,12 @@ impl Step for Answered {
             AnswerEnd::Retry(class, at) => {
                 sqlx::query!(
                     "UPDATE message SET state = 'accepted', error_class = ?2, next_attempt_at_ms = ?3
-                     WHERE id = ?1 AND state = 'running'",
+                     WHERE id = ?1 AND state = 'running' AND run_id = ?4 AND conversation_id = ?5",
                     self.job.id.0,
                     *class,
-                    at.0
+                    at.0,
+                    self.run_id,
+                    self.job.conversation.0
                 )
                 .execute(conn)
                 .await?;
@@ -192,13 +194,15 @@ impl Step for Answered {
         let written = sqlx::query!(
             "UPDATE message SET state = ?2, answer = ?3, model = ?4, error_class = ?5, finished_at_ms = ?6,
                                 next_attempt_at_ms = NULL
-             WHERE id = ?1 AND state = 'running'",
+             WHERE id = ?1 AND state = 'running' AND run_id = ?7 AND conversation_id = ?8",
             self.job.id.0,
             state,
             answer,
             model,
             class,
-            self.now.0
+            self.now.0,
+            self.run_id,
+            self.job.conversation.0
         )
         .execute(&mut *conn)
         .await?;

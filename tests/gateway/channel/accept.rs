@@ -8,6 +8,7 @@ use tokio::{task::JoinSet, time::Instant};
 use super::{until_sql, with_whatsapp};
 use crate::support::{
     gateway::Gateway,
+    raw::{Raw, soon},
     sender::{say, text_message, whatsapp_call, whatsapp_payload},
 };
 
@@ -74,7 +75,7 @@ async fn a_message_is_answered_once_however_often_it_comes_also_after_a_restart(
 
 /// Failure 8: when the ids are forgotten, so old a message is no longer taken.
 #[tokio::test]
-async fn a_message_that_is_older_than_the_memory_of_ids_is_skipped() {
+async fn a_message_that_is_older_than_the_memory_of_ids_is_not_taken_again() {
     let (gateway, platform) = with_whatsapp(&[]).await;
     let payload = whatsapp_payload(&[text_message("wamid.1", FROM, "hello")]);
     gateway.client.send(whatsapp_call(&gateway.client, &payload)).await.assert_is(200, OK);
@@ -82,7 +83,8 @@ async fn a_message_that_is_older_than_the_memory_of_ids_is_skipped() {
     gateway.clock.advance(Duration::from_hours(10 * 24));
     gateway.sweep().await;
     assert_eq!(gateway.sql("SELECT count(*) FROM received_id"), "0");
-    gateway.client.send(whatsapp_call(&gateway.client, &payload)).await.assert_is(200, OK);
+    let replayed = gateway.client.send(whatsapp_call(&gateway.client, &payload)).await;
+    assert_eq!(replayed.status, 503, "if it is the clock that is wrong, Meta will send it again");
     let old = r#"zeroclaw_channel_items_total{channel="whatsapp",outcome="too_old"}"#;
     assert_eq!((gateway.metric(old).await, gateway.model.calls()), (1, 1));
 }
@@ -147,4 +149,46 @@ async fn the_channels_are_in_the_health() {
     gateway.sweep().await;
     until_sql(&gateway, "SELECT state FROM delivery", "sent").await;
     assert_eq!(channels(&gateway).await, "ok");
+}
+
+/// A payload may be as old as its sender's clock: only what this gateway can have seen before is taken for a replay.
+#[tokio::test]
+async fn a_message_from_before_the_gateway_was_there_is_taken() {
+    let (gateway, platform) = with_whatsapp(&[]).await;
+    let mut message = text_message("wamid.1", FROM, "hello");
+    message["timestamp"] = json!("1504902988");
+    gateway
+        .client
+        .send(whatsapp_call(&gateway.client, &whatsapp_payload(&[message])))
+        .await
+        .assert_is(200, OK);
+    platform.wait_for_texts(1).await;
+}
+
+/// A large batch is written some messages at a time, and is answered when all of them are on disk.
+#[tokio::test]
+async fn a_batch_of_many_messages_is_accepted_in_pieces_and_as_a_whole() {
+    let (gateway, _platform) = with_whatsapp(&[]).await;
+    gateway.model.hold();
+    let batch: Vec<_> =
+        (0..1000).map(|n| text_message(&format!("wamid.{n}"), FROM, &format!("m{n}"))).collect();
+    gateway.client.send(whatsapp_call(&gateway.client, &whatsapp_payload(&batch))).await.assert_is(200, OK);
+    assert_eq!(gateway.sql("SELECT count(*), count(DISTINCT platform_id) FROM message"), "1000|1000");
+    assert_eq!(gateway.sql("SELECT text FROM message ORDER BY id LIMIT 1 OFFSET 700"), "m700");
+    gateway.model.release();
+}
+
+/// What strangers may make the gateway hold in memory is bounded.
+#[tokio::test]
+async fn only_so_many_large_bodies_are_read_at_once() {
+    let (gateway, _platform) = with_whatsapp(&[]).await;
+    let call = "POST /whatsapp HTTP/1.1\r\nHost: x\r\nContent-Length: 3145728\r\n\r\nx";
+    let mut replies = JoinSet::new();
+    for _ in 0..22 {
+        let mut raw = Raw::connect(gateway.address()).await;
+        replies.spawn(async move { raw.ask(call).await });
+    }
+    let refused = r#"{"error":"Too many requests in flight. Please retry later.","retry_after":1}"#;
+    soon(replies.join_next()).await.unwrap().unwrap().assert_is(503, refused);
+    say(&gateway.client, "wamid.1", FROM, "hello").await.assert_is(200, OK);
 }

@@ -7,8 +7,8 @@ use serde_json::json;
 use super::{until_sql, with_whatsapp};
 use crate::support::{
     gateway::Gateway,
-    platform::Behaviour,
-    sender::{say, whatsapp_call, whatsapp_value},
+    platform::{Behaviour, Platform},
+    sender::{linq, linq_call, linq_payload, say, whatsapp, whatsapp_call, whatsapp_value},
 };
 
 async fn later(gateway: &Gateway) {
@@ -139,4 +139,47 @@ async fn answers_are_erased_whatever_the_order_of_their_times() {
     gateway.clock.advance(Duration::from_hours(1));
     gateway.sweep().await;
     assert_eq!(gateway.sql("SELECT group_concat(answer) FROM message"), ",,");
+}
+
+/// What came of a job is written to its own row, whoever gets its number afterwards.
+#[tokio::test]
+async fn a_number_that_was_deleted_is_not_given_to_another_message() {
+    let (gateway, platform) = with_whatsapp(&[]).await;
+    gateway.model.hold();
+    say(&gateway.client, "wamid.1", "1555", "deleted").await;
+    gateway.model.wait_for_calls(1).await;
+    gateway.sql("DELETE FROM message");
+    gateway.sweep().await;
+    say(&gateway.client, "wamid.2", "1666", "another's").await;
+    gateway.model.wait_for_calls(2).await;
+    assert_eq!(gateway.sql("SELECT id > 1, text, state FROM message"), "1|another's|running");
+    gateway.model.release();
+    platform.wait_for_texts(1).await;
+    assert_eq!((platform.texts(), platform.calls()[0].to()), (vec!["another's!".to_owned()], "1666"));
+    until_sql(&gateway, "SELECT answer FROM message", "another's!").await;
+}
+
+/// Messages of a channel that is not configured any more are kept, and take nobody's place.
+#[tokio::test]
+async fn a_channel_that_was_removed_does_not_fill_the_inbox() {
+    let platform = Platform::start();
+    let most = ("channels_config.max_waiting_messages", "2");
+    let both: Vec<_> = whatsapp(&platform).into_iter().chain(linq(&platform)).chain([most]).collect();
+    let gateway = Gateway::start_with(&both).await;
+    gateway.model.hold();
+    say(&gateway.client, "wamid.1", "1555", "one").await;
+    say(&gateway.client, "wamid.2", "1555", "two").await;
+    let event = |id: &str| linq_payload(id, "chat-1", "+15552223333", "from Linq");
+    let refused = gateway.client.send(linq_call(&gateway.client, &event("event-1"), 1_790_000_000)).await;
+    assert_eq!(refused.status, 503);
+    let linq_alone: Vec<_> = linq(&platform).into_iter().chain([most]).collect();
+    let gateway = gateway.restart_with(&linq_alone).await;
+    let taken = gateway.client.send(linq_call(&gateway.client, &event("event-1"), 1_790_000_000)).await;
+    assert_eq!(taken.status, 200);
+    gateway.model.release();
+    platform.wait_for_texts(1).await;
+    assert_eq!(gateway.sql("SELECT count(*) FROM message WHERE state IN ('accepted', 'running')"), "2");
+    let gateway = gateway.restart_with(&both).await;
+    platform.wait_for_texts(3).await;
+    assert_eq!(gateway.metric("zeroclaw_inbox_waiting").await, 0);
 }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use moorgate::provider::ProviderError;
+use serde_json::json;
 
 use super::{until_sql, with_whatsapp};
 use crate::support::{
     gateway::Gateway,
     platform::{Behaviour, Platform},
-    sender::{linq, linq_call, linq_payload, say, whatsapp},
+    sender::{linq, linq_call, linq_payload, say, whatsapp, whatsapp_call, whatsapp_payload},
 };
 
 /// Failure 13: messages of one sender run in parallel and are answered out of order.
@@ -114,4 +115,33 @@ async fn no_more_conversations_are_worked_on_than_there_are_workers() {
     );
     gateway.model.release();
     platform.wait_for_texts(10).await;
+}
+
+/// A picture is answered in its turn, too: not before what came earlier, and not in the midst of a long answer.
+#[tokio::test]
+async fn a_notice_waits_for_its_turn() {
+    let (gateway, platform) = with_whatsapp(&[]).await;
+    let long = "word ".repeat(1500);
+    gateway.model.hold();
+    say(&gateway.client, "wamid.1", "1555", &long).await;
+    let picture = json!({ "from": "1555", "id": "wamid.2", "type": "image", "image": { "id": "1" } });
+    let call = whatsapp_call(&gateway.client, &whatsapp_payload(&[picture]));
+    assert_eq!(gateway.client.send(call).await.status, 200);
+    gateway.model.wait_for_calls(1).await;
+    gateway.model.release();
+    platform.wait_for_texts(3).await;
+    assert_eq!(platform.texts()[2], "Sorry, I can only understand text messages.");
+}
+
+/// An edit by hand of when a conversation is due is found, and so is the end of what it waits for.
+#[tokio::test]
+async fn a_pause_that_is_shortened_by_hand_is_over() {
+    let (gateway, platform) = with_whatsapp(&[]).await;
+    platform.always(Behaviour::Refuse(429, Some(3600)));
+    say(&gateway.client, "wamid.1", "1555", "first").await;
+    until_sql(&gateway, "SELECT state, error_class FROM delivery", "due|rate_limited").await;
+    platform.always(Behaviour::Take);
+    gateway.sql("UPDATE delivery SET next_attempt_at_ms = NULL");
+    gateway.sweep().await;
+    platform.wait_for_texts(1).await;
 }

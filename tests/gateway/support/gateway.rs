@@ -103,6 +103,14 @@ impl Gateway {
         Self::of(app, self.clock.clone(), self.model.clone(), self.config.clone(), self.take_folder())
     }
 
+    /// Stops in order and starts again on the same file with other keys set.
+    pub async fn restart_with(mut self, settings: &[(&'static str, &str)]) -> Self {
+        self.stop().await;
+        let config = config_in(&self.folder, settings);
+        let app = start(&config, &self.clock, &self.model).await.unwrap();
+        Self::of(app, self.clock.clone(), self.model.clone(), config, self.take_folder())
+    }
+
     /// Tries to start another gateway on the same file.
     pub async fn start_another(&self) -> Result<(), StartError> {
         start(&self.config, &self.clock, &self.model).await.map(drop)
