@@ -15,7 +15,7 @@ mod whatsapp;
 use crate::support::{
     gateway::Gateway,
     platform::Platform,
-    raw::soon,
+    process::LONGEST_WAIT,
     sender::{self, Setting},
 };
 
@@ -28,10 +28,11 @@ async fn with_whatsapp(more: &[Setting<'_>]) -> (Gateway, Platform) {
 
 /// Waits until a query on the database says this.
 async fn until_sql(gateway: &Gateway, query: &str, expected: &str) {
-    soon(async {
+    let looking = async {
         while gateway.sql(query) != expected {
             tokio::task::yield_now().await;
         }
-    })
-    .await;
+    };
+    let found = tokio::time::timeout(LONGEST_WAIT, looking).await;
+    assert!(found.is_ok(), "{query}: {expected:?} is expected, but it stays {:?}", gateway.sql(query));
 }
