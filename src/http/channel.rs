@@ -135,11 +135,8 @@ async fn refuse_signature(state: &AppState, address: ClientAddress) -> Response 
         Err(refusal) => return *refusal,
     };
     let (hit, fields) = admitted.into_parts();
-    let counted = match hit {
-        Some(hit) => state.limits.count(hit).await,
-        None => Ok(()),
-    };
-    let error = counted.map_or_else(ApiError::from, |()| ApiError::InvalidSignature);
+    let counted = limit::count(state, hit).await;
+    let error = counted.err().unwrap_or(ApiError::InvalidSignature);
     let mut response = error.into_response();
     fields.add_to(response.headers_mut());
     response

@@ -54,6 +54,14 @@ pub(super) fn admit(
     })
 }
 
+/// A refused request is counted, on disk, before it is answered.
+pub(super) async fn count(state: &AppState, hit: Option<PendingHit>) -> Result<(), ApiError> {
+    match hit {
+        Some(hit) => Ok(state.limits.count(hit).await?),
+        None => Ok(()),
+    }
+}
+
 impl Admitted {
     /// The hit, and the fields for the response.
     pub(super) fn into_parts(self) -> (Option<PendingHit>, Fields) {

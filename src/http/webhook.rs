@@ -61,7 +61,7 @@ pub(super) async fn post(
     let (mut hit, fields) = admitted.into_parts();
     let result = match read(&state, &head, body, (bearer, address), &mut hit).await {
         Ok(turn) => state.turns.run(turn).await.map_err(ApiError::from).and_then(answer),
-        Err(refusal) => count(&state, hit).await.and(Err(refusal)),
+        Err(refusal) => limit::count(&state, hit).await.and(Err(refusal)),
     };
     let mut response = result.unwrap_or_else(ApiError::into_response);
     fields.add_to(response.headers_mut());
@@ -102,14 +102,6 @@ async fn read(
         text: Arc::new(text),
         hit: hit.take(),
     })
-}
-
-/// A refused request is counted, on disk, before it is answered.
-async fn count(state: &AppState, hit: Option<PendingHit>) -> Result<(), ApiError> {
-    match hit {
-        Some(hit) => Ok(state.limits.count(hit).await?),
-        None => Ok(()),
-    }
 }
 
 fn answer(outcome: TurnReply) -> Result<Response, ApiError> {

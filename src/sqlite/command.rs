@@ -112,16 +112,22 @@ impl Shared {
 
     /// Runs a step in the writer's next transaction, with the hit that led to it.
     pub(super) async fn step<S: Step>(&self, hit: Option<Hit>, step: S) -> Result<S::Output, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        self.enqueue(Command::Step(hit, Box::new(StepCall { step, output: None, reply })))?;
-        answer.await.unwrap_or_else(|_| Err(closed()))
+        self.run_step(&self.queues.callers, hit, step).await
     }
 
     /// Runs a step of the work in the background, which nobody waits for.
     pub(super) async fn step_of_work<S: Step>(&self, step: S) -> Result<S::Output, StoreError> {
+        self.run_step(&self.queues.work, None, step).await
+    }
+
+    async fn run_step<S: Step>(
+        &self,
+        queue: &Sender<Command>,
+        hit: Option<Hit>,
+        step: S,
+    ) -> Result<S::Output, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Step(None, Box::new(StepCall { step, output: None, reply }));
-        self.enqueue_in(&self.queues.work, command)?;
+        self.enqueue_in(queue, Command::Step(hit, Box::new(StepCall { step, output: None, reply })))?;
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 }

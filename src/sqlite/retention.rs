@@ -98,11 +98,12 @@ impl Step for Forget {
         let (Retention { messages, answers, deliveries }, old) = (self.retention, self.progress);
         let ids = forget_ids(conn, now, old.rows).await?;
         let mut progress = old;
-        let span = message_span(conn, messages, now).await?;
+        let newest = newest_message(conn).await?;
+        let span = Span::of(messages, newest, now);
         progress.messages = forget_messages(conn, old.messages, span, old.rows).await?;
-        let span = message_span(conn, answers, now).await?;
+        let span = Span::of(answers, newest, now);
         progress.answers = forget_answers(conn, old.answers, span, old.rows).await?;
-        let span = delivery_span(conn, deliveries, now).await?;
+        let span = Span::of(deliveries, newest_delivery(conn).await?, now);
         progress.deliveries = forget_deliveries(conn, old.deliveries, span, old.rows).await?;
         let moved = progress.messages > 0 || progress.deliveries > 0 || progress.answers > old.answers;
         let more = ids || moved;
@@ -155,24 +156,14 @@ impl Span {
     }
 }
 
-async fn message_span(conn: &mut SqliteConnection, keep: Keep, now: Millis) -> Result<Span, sqlx::Error> {
-    let newest =
-        sqlx::query!(r#"SELECT coalesce(max(id), 0) AS "id!: i64" FROM message"#).fetch_one(conn).await?;
-    Ok(Span::of(keep, newest.id, now))
+async fn newest_message(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    let newest = sqlx::query!(r#"SELECT coalesce(max(id), 0) AS "id!: i64" FROM message"#).fetch_one(conn);
+    newest.await.map(|newest| newest.id)
 }
 
-async fn delivery_span(conn: &mut SqliteConnection, keep: Keep, now: Millis) -> Result<Span, sqlx::Error> {
-    let newest =
-        sqlx::query!(r#"SELECT coalesce(max(id), 0) AS "id!: i64" FROM delivery"#).fetch_one(conn).await?;
-    Ok(Span::of(keep, newest.id, now))
-}
-
-/// The next rows that need not be kept.
-struct Next {
-    /// The last of them; `None`: there are none.
-    last: Option<i64>,
-    /// Whether there are likely more behind it.
-    more: bool,
+async fn newest_delivery(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    let newest = sqlx::query!(r#"SELECT coalesce(max(id), 0) AS "id!: i64" FROM delivery"#).fetch_one(conn);
+    newest.await.map(|newest| newest.id)
 }
 
 /// Deletes finished messages among the next rows. Returns where to go on; 0: from the start, since the rest is to be kept.
@@ -197,7 +188,7 @@ async fn forget_messages(
     )
     .fetch_one(&mut *conn)
     .await?;
-    let next = Next { last: next.last, more: next.old >= rows || next.fits < next.old };
+    let more = next.old >= rows || next.fits < next.old;
     let Some(last_id) = next.last else { return Ok(0) };
     sqlx::query!(
         "DELETE FROM message
@@ -212,7 +203,7 @@ async fn forget_messages(
     )
     .execute(conn)
     .await?;
-    Ok(if next.more { last_id } else { 0 })
+    Ok(if more { last_id } else { 0 })
 }
 
 /// Erases answers among the next rows, up to the first that is to be kept: a younger one, or one that an idempotency key still
@@ -272,7 +263,7 @@ async fn forget_deliveries(
     )
     .fetch_one(&mut *conn)
     .await?;
-    let next = Next { last: next.last, more: next.old >= rows || next.fits < next.old };
+    let more = next.old >= rows || next.fits < next.old;
     let Some(last_id) = next.last else { return Ok(0) };
     sqlx::query!(
         "DELETE FROM delivery
@@ -284,7 +275,7 @@ async fn forget_deliveries(
     )
     .execute(conn)
     .await?;
-    Ok(if next.more { last_id } else { 0 })
+    Ok(if more { last_id } else { 0 })
 }
 
 #[cfg(test)]

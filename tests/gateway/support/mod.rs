@@ -9,5 +9,6 @@ pub mod process;
 pub mod random;
 pub mod raw;
 pub mod sender;
+pub mod server;
 pub mod time;
 pub mod transaction;

@@ -10,19 +10,18 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
+use tokio::sync::watch;
 
-use super::{process::LONGEST_WAIT, random::Random};
+use super::{process::LONGEST_WAIT, random::Random, server::Server};
 
 /// Counts its calls by message, and answers, fails or waits as it is told. It has threads of its own, so a test may
 /// block while it answers.
 pub struct ModelServer {
     base_url: String,
     state: Arc<State>,
-    runtime: Option<Runtime>,
+    _server: Server,
 }
 
 struct State {
@@ -36,19 +35,14 @@ struct State {
 impl ModelServer {
     /// Answers at once: `<message>: answer <number of the call>`.
     pub fn start() -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
         let state = Arc::new(State {
             calls: watch::Sender::default(),
             held: watch::Sender::new(false),
             fails: Mutex::default(),
             delay: Mutex::default(),
         });
-        runtime.spawn(serve(listener, Arc::clone(&state)));
-        Self { base_url, state, runtime: Some(runtime) }
+        let server = Server::start(&state, answer);
+        Self { base_url: format!("http://{}/v1", server.address()), state, _server: server }
     }
 
     /// The variables that make a gateway ask it for `model`.
@@ -95,24 +89,6 @@ impl ModelServer {
     /// Takes a random time for each answer from now on, less than `end_ms`.
     pub fn delay(&self, random: Random, end_ms: usize) {
         *self.state.delay.lock().unwrap() = Some((random, end_ms));
-    }
-}
-
-impl Drop for ModelServer {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-async fn serve(listener: std::net::TcpListener, state: Arc<State>) {
-    let listener = TcpListener::from_std(listener).unwrap();
-    loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        let state = Arc::clone(&state);
-        let service = service_fn(move |request| answer(Arc::clone(&state), request));
-        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
 }
 

@@ -8,12 +8,11 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
+use tokio::sync::watch;
 
-use super::process::LONGEST_WAIT;
+use super::{process::LONGEST_WAIT, server::Server};
 
 /// One call of the API.
 #[derive(Debug, Clone)]
@@ -58,7 +57,7 @@ type Decide = Box<dyn FnMut(&Call) -> Behaviour + Send>;
 pub struct Platform {
     url: String,
     state: Arc<State>,
-    runtime: Option<Runtime>,
+    _server: Server,
 }
 
 struct State {
@@ -70,18 +69,13 @@ struct State {
 impl Platform {
     /// Takes everything.
     pub fn start() -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let state = Arc::new(State {
             calls: watch::Sender::default(),
             held: watch::Sender::new(false),
             decide: Mutex::new(Box::new(|_| Behaviour::Take)),
         });
-        runtime.spawn(serve(listener, Arc::clone(&state)));
-        Self { url, state, runtime: Some(runtime) }
+        let server = Server::start(&state, answer);
+        Self { url: format!("http://{}", server.address()), state, _server: server }
     }
 
     /// Where its API is.
@@ -129,24 +123,6 @@ impl Platform {
         let mut seen = self.state.calls.subscribe();
         let waited = tokio::time::timeout(LONGEST_WAIT, seen.wait_for(|seen| enough(seen))).await;
         assert!(waited.is_ok(), "the platform is called: {:?}", self.calls());
-    }
-}
-
-impl Drop for Platform {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-async fn serve(listener: std::net::TcpListener, state: Arc<State>) {
-    let listener = TcpListener::from_std(listener).unwrap();
-    loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        let state = Arc::clone(&state);
-        let service = service_fn(move |request| answer(Arc::clone(&state), request));
-        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
 }
 
