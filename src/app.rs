@@ -1,5 +1,6 @@
 //! The composition root: the only place that knows every part, and the order in which they start and stop.
 
+mod model;
 mod part;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -17,7 +18,7 @@ use crate::{
         server,
     },
     outbound::{self, Client},
-    provider::Provider,
+    provider::{ChainParts, Provider},
     repository::{StoreError, TokenRepository as _, TurnRepository as _},
     service::{
         agent::Agent,
@@ -215,9 +216,15 @@ impl Core {
         let clock = Arc::new(SteadyClock::new(parts.clock));
         let metrics = Arc::new(part::metrics(config)?);
         let client = Client::new(config.channels.send_timeout)?;
-        let provider = match parts.provider {
-            Some(provider) => provider,
-            None => part::provider(config, &client)?,
+        let provider = if let Some(provider) = parts.provider {
+            provider
+        } else {
+            let parts = ChainParts {
+                clock: Arc::clone(&clock),
+                entropy: Arc::clone(&parts.entropy),
+                metrics: Arc::clone(&metrics),
+            };
+            model::provider(&config.provider, &client, parts)?
         };
         let channels = part::channels(config, &client, &parts.entropy)?;
         let agent = Arc::new(Agent::new(provider, Arc::clone(&clock), Arc::clone(&metrics)));

@@ -162,7 +162,15 @@ pub const fn is_transient_status(code: u16) -> bool {
 /// # Errors
 /// [`SetupError`] if the token has characters that no header may have.
 pub fn bearer(token: &Secret) -> Result<HeaderValue, SetupError> {
-    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
+    secret_header(&Secret::new(format!("Bearer {}", token.expose())))
+}
+
+/// A secret as the value of a header, marked so that nothing prints it.
+///
+/// # Errors
+/// [`SetupError`] if it has characters that no header may have.
+pub fn secret_header(secret: &Secret) -> Result<HeaderValue, SetupError> {
+    let mut value = HeaderValue::try_from(secret.expose())
         .map_err(|_| SetupError("a key or token has characters that no header may have".into()))?;
     value.set_sensitive(true);
     Ok(value)

@@ -10,7 +10,7 @@ use moorgate::{
     domain::delivery::Backoff,
     http::{self, AppState, HttpSettings, StateParts, server},
     outbound::Client,
-    provider::{Echo, OpenAi, OpenAiSettings, Provider},
+    provider::{Echo, ModelSettings, OpenAi, Provider},
     repository::{
         PairingRepository, RateLimitRepository, StoreStatus, StoreStatusRepository, TokenRepository,
         TurnRepository,
@@ -91,7 +91,7 @@ pub async fn serve(settings: &Settings) -> Result<(), String> {
 
 fn provider(model_url: Option<&str>) -> Result<Arc<dyn Provider>, String> {
     let Some(base_url) = model_url else { return Ok(Arc::new(Echo)) };
-    let settings = OpenAiSettings {
+    let settings = ModelSettings {
         base_url: base_url.to_owned(),
         api_key: None,
         model: "bench".into(),

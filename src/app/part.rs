@@ -8,13 +8,12 @@ use crate::{
         WhatsAppSettings,
         signature::{BadSecret, StandardWebhooks},
     },
-    config::{self, Config, MetricsBackend, PairedToken, ProviderKind, Synchronous},
+    config::{self, Config, MetricsBackend, PairedToken, Synchronous},
     domain::{
         allow_list::AllowList, channel::ChannelKind, delivery::Backoff, secret::Secret, token::TokenHash,
     },
     http::{HttpSettings, server::Limits},
-    outbound::{self, Client},
-    provider::{Echo, OpenAi, OpenAiSettings, Provider},
+    outbound::Client,
     service::inbox::InboxSettings,
     sqlite::{DatabaseSettings, Keep, Retention, StoreLimits},
     system::Entropy,
@@ -26,25 +25,6 @@ pub(super) fn metrics(config: &Config) -> Result<Metrics, MetricsError> {
         MetricsBackend::Prometheus => Metrics::prometheus(&config.observability.namespace),
         MetricsBackend::None => Ok(Metrics::disabled()),
     }
-}
-
-pub(super) fn provider(config: &Config, client: &Client) -> Result<Arc<dyn Provider>, outbound::SetupError> {
-    let provider = &config.provider;
-    Ok(match provider.kind {
-        ProviderKind::Echo => Arc::new(Echo),
-        ProviderKind::OpenAi => Arc::new(OpenAi::new(
-            client,
-            OpenAiSettings {
-                base_url: provider.base_url.clone(),
-                api_key: provider.api_key.clone(),
-                model: provider.model.clone(),
-                system_prompt: provider.system_prompt.clone(),
-                temperature: provider.temperature,
-                max_tokens: provider.max_tokens,
-                timeout: provider.timeout,
-            },
-        )?),
-    })
 }
 
 pub(super) fn paired_tokens(config: &Config) -> Vec<TokenHash> {

@@ -126,8 +126,9 @@ fn banner(config: &Config, app: &App) -> String {
 }
 
 fn provider_line(config: &Config) -> String {
-    match config.provider.kind {
+    let model = &config.provider.model;
+    match model.kind {
         ProviderKind::Echo => "echo: it answers with the message itself; set [provider] for a model".into(),
-        ProviderKind::OpenAi => format!("openai: {} at {}", config.provider.model, config.provider.base_url),
+        kind => format!("{}: {} at {}", kind.as_str(), model.name, model.base_url),
     }
 }

@@ -12,6 +12,7 @@ use super::{
     Inputs,
     environment::CONFIG_VARIABLE,
     error::{Problem, Source},
+    fallback,
     setting::Settings,
     value::{Entry, Value},
 };
@@ -110,13 +111,32 @@ fn flatten(
         let source = source_at(key.span().start);
         let name = format!("{prefix}{}", quoted(key.get_ref()));
         match value.into_inner() {
-            DeValue::Table(table) => {
-                let inner = format!("{name}.");
-                entries.push((name, Entry { value: Value::Table, source }));
-                flatten(&inner, table, source_at, entries);
+            DeValue::Array(items) if name == fallback::LIST && !items.is_empty() => {
+                for (index, item) in items.into_iter().enumerate() {
+                    let source = source_at(item.span().start);
+                    push(fallback::table(index), item.into_inner(), source, source_at, entries);
+                }
             }
-            value => entries.push((name, Entry { value: Value::from_toml(value, source_at), source })),
+            value => push(name, value, source, source_at, entries),
         }
+    }
+}
+
+/// Adds a value under its name; a table, and what is in it.
+fn push(
+    name: String,
+    value: DeValue<'_>,
+    source: Source,
+    source_at: &dyn Fn(usize) -> Source,
+    entries: &mut Vec<(String, Entry)>,
+) {
+    match value {
+        DeValue::Table(table) => {
+            let inner = format!("{name}.");
+            entries.push((name, Entry { value: Value::Table, source }));
+            flatten(&inner, table, source_at, entries);
+        }
+        value => entries.push((name, Entry { value: Value::from_toml(value, source_at), source })),
     }
 }
 

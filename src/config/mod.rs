@@ -19,6 +19,7 @@ mod channel;
 mod database;
 mod environment;
 mod error;
+mod fallback;
 mod file;
 mod gateway;
 mod nearest;
@@ -35,7 +36,7 @@ pub use database::{Database, Retention, Synchronous};
 pub use error::{ConfigError, Problem, Source};
 pub use gateway::{Gateway, PairedToken};
 pub use observability::{LogFormat, LogLevel, MetricsBackend, Observability};
-pub use provider::{Provider, ProviderKind};
+pub use provider::{Model, Provider, ProviderKind};
 
 use reader::Reader;
 use setting::Settings;

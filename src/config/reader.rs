@@ -17,7 +17,7 @@ use crate::domain::secret::Secret;
 pub(super) struct Reader<'a> {
     settings: &'a Settings,
     cwd: &'a Path,
-    asked: BTreeSet<&'static str>,
+    asked: BTreeSet<String>,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
 }
@@ -40,27 +40,27 @@ impl<'a> Reader<'a> {
 
     /// The keys that were asked for so far.
     #[cfg(test)]
-    pub(super) fn asked(&self) -> &BTreeSet<&'static str> {
+    pub(super) fn asked(&self) -> &BTreeSet<String> {
         &self.asked
     }
 
     /// Text, as it was given.
-    pub(super) fn text(&mut self, key: &'static str) -> String {
+    pub(super) fn text(&mut self, key: &str) -> String {
         self.any_text(key).unwrap_or_default()
     }
 
     /// Text that may be blank, which is none.
-    pub(super) fn optional_text(&mut self, key: &'static str) -> Option<String> {
+    pub(super) fn optional_text(&mut self, key: &str) -> Option<String> {
         self.any_text(key).filter(|text| !text.trim().is_empty())
     }
 
     /// Text that must not be blank.
-    pub(super) fn required_text(&mut self, key: &'static str) -> String {
+    pub(super) fn required_text(&mut self, key: &str) -> String {
         self.text_that(key, "text that is not blank", |text| !text.trim().is_empty())
     }
 
     /// Text that must not be blank because of what the key `because` says.
-    pub(super) fn needed_text(&mut self, key: &'static str, because: &'static str) -> String {
+    pub(super) fn needed_text(&mut self, key: &str, because: &str) -> String {
         let Some(text) = self.any_text(key) else { return String::new() };
         if let Some(reason) = self.entry(because).filter(|_| text.trim().is_empty()) {
             self.report(
@@ -72,19 +72,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Text for which `is_valid` holds; `must` says in words when it does.
-    pub(super) fn text_that(
-        &mut self,
-        key: &'static str,
-        must: &str,
-        is_valid: impl FnOnce(&str) -> bool,
-    ) -> String {
+    pub(super) fn text_that(&mut self, key: &str, must: &str, is_valid: impl FnOnce(&str) -> bool) -> String {
         self.get(key, must, |value| value.as_text().filter(|text| is_valid(text)).map(str::to_owned))
             .unwrap_or_default()
     }
 
     /// The address of an API, without a slash at its end; it may be blank. Plain http will do for this machine
     /// alone. Never shows the address: it may hold a password.
-    pub(super) fn base_url(&mut self, key: &'static str) -> String {
+    pub(super) fn base_url(&mut self, key: &str) -> String {
         let Some(given) = self.optional_text(key) else { return String::new() };
         match BaseUrl::parse(&given) {
             Some(url) if url.is_plain_to_another_machine() => self.problem(
@@ -98,7 +93,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A whole number. The range is one of its type.
-    pub(super) fn integer<T>(&mut self, key: &'static str, range: RangeInclusive<T>) -> T
+    pub(super) fn integer<T>(&mut self, key: &str, range: RangeInclusive<T>) -> T
     where
         T: Copy + Display + PartialOrd + TryFrom<i64>,
     {
@@ -108,28 +103,28 @@ impl<'a> Reader<'a> {
     }
 
     /// A number.
-    pub(super) fn number(&mut self, key: &'static str, range: RangeInclusive<f64>) -> f64 {
+    pub(super) fn number(&mut self, key: &str, range: RangeInclusive<f64>) -> f64 {
         let must = format!("a number from {} to {}", range.start(), range.end());
         self.get(key, &must, |value| value.as_number().filter(|it| range.contains(it))).unwrap_or_default()
     }
 
     /// A time in whole seconds.
-    pub(super) fn seconds(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Duration {
+    pub(super) fn seconds(&mut self, key: &str, range: RangeInclusive<u64>) -> Duration {
         Duration::from_secs(self.integer(key, range))
     }
 
     /// A time in whole milliseconds.
-    pub(super) fn millis(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Duration {
+    pub(super) fn millis(&mut self, key: &str, range: RangeInclusive<u64>) -> Duration {
         Duration::from_millis(self.integer(key, range))
     }
 
     /// A yes or no.
-    pub(super) fn flag(&mut self, key: &'static str) -> bool {
+    pub(super) fn flag(&mut self, key: &str) -> bool {
         self.get(key, "true or false", Value::as_bool).unwrap_or_default()
     }
 
     /// One of a few words, each with what it stands for.
-    pub(super) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> T {
+    pub(super) fn word<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> T {
         let find = |value: &Value| {
             let text = value.as_text()?;
             words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning)
@@ -138,14 +133,14 @@ impl<'a> Reader<'a> {
     }
 
     /// A list of secrets, none of them blank.
-    pub(super) fn secrets(&mut self, key: &'static str) -> Vec<Secret> {
+    pub(super) fn secrets(&mut self, key: &str) -> Vec<Secret> {
         self.secrets_that(key, "", |_| true)
     }
 
     /// A list of secrets for which `is_valid` holds, none of them blank; `must` says in words when it does.
     pub(super) fn secrets_that(
         &mut self,
-        key: &'static str,
+        key: &str,
         must: &str,
         is_valid: impl Fn(&str) -> bool,
     ) -> Vec<Secret> {
@@ -167,7 +162,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A secret given under `key`, or in the file that `file_key` names. Blank is none.
-    pub(super) fn secret(&mut self, key: &'static str, file_key: &'static str) -> Option<Secret> {
+    pub(super) fn secret(&mut self, key: &str, file_key: &str) -> Option<Secret> {
         let given = self.secret_text(key);
         let path = self.text(file_key);
         if path.is_empty() {
@@ -187,7 +182,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A secret given under `key`. Blank is none.
-    pub(super) fn secret_text(&mut self, key: &'static str) -> Option<Secret> {
+    pub(super) fn secret_text(&mut self, key: &str) -> Option<Secret> {
         let entry = self.entry(key)?;
         match entry.value.as_text().ok_or("must be text").and_then(parse_secret) {
             Ok(secret) => secret,
@@ -232,17 +227,17 @@ impl<'a> Reader<'a> {
         self.settings.is_mentioned(key)
     }
 
-    fn any_text(&mut self, key: &'static str) -> Option<String> {
+    /// The names of the tables of `[[provider.fallback]]`, in their order.
+    pub(super) fn fallbacks(&self) -> Vec<String> {
+        self.settings.fallbacks().collect()
+    }
+
+    fn any_text(&mut self, key: &str) -> Option<String> {
         self.get(key, "text", |value| value.as_text().map(str::to_owned))
     }
 
     /// What `convert` makes of the value in force. What it refuses is shown, so this is not for secrets.
-    fn get<T>(
-        &mut self,
-        key: &'static str,
-        must: &str,
-        convert: impl FnOnce(&Value) -> Option<T>,
-    ) -> Option<T> {
+    fn get<T>(&mut self, key: &str, must: &str, convert: impl FnOnce(&Value) -> Option<T>) -> Option<T> {
         let entry = self.entry(key)?;
         let converted = convert(&entry.value);
         if converted.is_none() {
@@ -251,8 +246,8 @@ impl<'a> Reader<'a> {
         converted
     }
 
-    fn entry(&mut self, key: &'static str) -> Option<&'a Entry> {
-        self.asked.insert(key);
+    fn entry(&mut self, key: &str) -> Option<&'a Entry> {
+        self.asked.insert(key.to_owned());
         let entry = self.settings.entry(key);
         debug_assert!(entry.is_some(), "{key} is not in config.toml.example");
         entry

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::Path};
 use super::{
     environment::variable,
     error::{Problem, Source},
-    file,
+    fallback, file,
     nearest::nearest,
     value::{Entry, Value},
 };
@@ -49,6 +49,9 @@ impl Settings {
 
     /// Puts the text of a variable or flag over the layers below.
     pub(super) fn give_text(&mut self, key: &str, text: &str, source: Source) {
+        if fallback::described_by(key).is_some() {
+            return self.problem(source, fallback::MUST.to_owned());
+        }
         let value = match self.defaults.get(key) {
             Some(default) => default.value.parse_like(text, &source),
             None => Value::Text(text.to_owned()),
@@ -59,7 +62,12 @@ impl Settings {
     /// Puts one value over the layers below, unless it has no place there; says whether it did.
     fn give(&mut self, key: String, entry: Entry) -> bool {
         let is_table = matches!(entry.value, Value::Table);
-        let text = match self.defaults.get(&key).map(|default| &default.value) {
+        let text = match self.default(&key).map(|default| &default.value) {
+            None if fallback::is_table(&key) && is_table => {
+                self.given.insert(key, entry);
+                return true;
+            }
+            None if fallback::is_table(&key) || key == fallback::LIST => fallback::MUST.to_owned(),
             Some(Value::Table) if is_table => return true,
             Some(Value::Table) => format!("{key} is a section, not a key"),
             Some(_) if is_table => format!("{key} is a key, not a section"),
@@ -76,7 +84,23 @@ impl Settings {
 
     /// What is in force for `key`.
     pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
-        self.given.get(key).or_else(|| self.defaults.get(key))
+        self.given.get(key).or_else(|| match fallback::described_by(key) {
+            Some((other, true)) => self.entry(&other),
+            _ => self.default(key),
+        })
+    }
+
+    /// What the lowest layer says for `key`, or for the key that describes it.
+    fn default(&self, key: &str) -> Option<&Entry> {
+        match fallback::described_by(key) {
+            Some((other, _)) => self.defaults.get(&other),
+            None => self.defaults.get(key),
+        }
+    }
+
+    /// The names of the tables of `[[provider.fallback]]`, in their order.
+    pub(super) fn fallbacks(&self) -> impl Iterator<Item = String> {
+        (0..).map(fallback::table).take_while(|table| self.given.contains_key(table))
     }
 
     /// Whether a layer above the defaults has `key`, whatever it says.
@@ -106,7 +130,9 @@ impl Settings {
 
     /// That `key` is not known, with the nearest that is, written as `source` would write it.
     pub(super) fn unknown_key(&self, key: &str, source: &Source) -> String {
-        let hint = nearest(key, self.keys()).map_or_else(String::new, |known| match source {
+        let beside = fallback::keys_beside(key);
+        let known = beside.iter().map(String::as_str).chain(self.keys());
+        let hint = nearest(key, known).map_or_else(String::new, |known| match source {
             Source::Variable(_) => format!("; did you mean {}?", variable(known)),
             Source::File(..) | Source::Flag(_) => format!("; did you mean {known}?"),
         });

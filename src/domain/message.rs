@@ -1,6 +1,6 @@
 //! Messages: what a client asks, and what came of it.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// The text of a message: not blank.
 #[derive(Clone, PartialEq, Eq)]
@@ -41,6 +41,56 @@ impl fmt::Debug for Answer {
     }
 }
 
+/// One earlier turn of a conversation: what was asked, and what the model said to it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Exchange {
+    /// What was asked.
+    pub user: String,
+    /// What the model said.
+    pub assistant: String,
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[exchange of {} and {} bytes]", self.user.len(), self.assistant.len())
+    }
+}
+
+/// What the model is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// The conversation before the message, oldest first.
+    pub history: Vec<Exchange>,
+    /// The message to answer.
+    pub message: Arc<MessageText>,
+}
+
+impl Prompt {
+    /// A message without a conversation before it.
+    #[must_use]
+    pub fn single(message: Arc<MessageText>) -> Self {
+        Self { history: Vec::new(), message }
+    }
+}
+
+/// What a model made of a prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completion {
+    /// What it said.
+    pub answer: Answer,
+    /// What that took.
+    pub usage: Usage,
+}
+
+/// The tokens that an answer took, as far as the model's server tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens that it read: everything that it was told.
+    pub prompt_tokens: Option<u64>,
+    /// Tokens that it wrote.
+    pub completion_tokens: Option<u64>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,5 +108,7 @@ mod tests {
     fn texts_do_not_show_themselves_in_debug() {
         let text = MessageText::new("my number is 555".into());
         assert!(!format!("{text:?}").contains("555"));
+        let exchange = Exchange { user: "is it 555?".into(), assistant: "yes, 555".into() };
+        assert_eq!(format!("{exchange:?}"), "[exchange of 10 and 8 bytes]");
     }
 }

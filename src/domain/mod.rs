@@ -3,6 +3,7 @@
 //! A value that exists is valid: the constructors are the only places that look at raw text.
 
 pub mod allow_list;
+pub mod breaker;
 pub mod channel;
 pub mod client;
 pub mod delivery;

@@ -5,6 +5,7 @@ use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
 use serde::Serialize;
 
 use super::{reply, state::AppState};
+use crate::provider::ProviderHealth;
 
 #[derive(Serialize)]
 struct Ready {
@@ -15,11 +16,15 @@ struct Ready {
 
 /// Ready, or why not.
 pub(super) async fn get(State(state): State<AppState>) -> Response {
-    answer(state.status.status().writes, state.stopping.is_cancelled())
+    answer([
+        ("storage", !state.status.status().writes),
+        ("shutting_down", state.stopping.is_cancelled()),
+        ("provider", state.turns.provider_health() == ProviderHealth::Down),
+    ])
 }
 
-fn answer(storage: bool, stopping: bool) -> Response {
-    let reasons = [("storage", !storage), ("shutting_down", stopping)];
+/// Not ready, if one of the reasons holds.
+fn answer(reasons: [(&'static str, bool); 3]) -> Response {
     let reasons: Vec<_> = reasons.into_iter().filter_map(|(reason, holds)| holds.then_some(reason)).collect();
     if reasons.is_empty() {
         return reply::json(StatusCode::OK, &Ready { status: "ready", reasons });
@@ -37,13 +42,15 @@ mod tests {
 
     #[tokio::test]
     async fn every_reason_is_said() {
-        for (storage, stopping, status, body) in [
-            (true, false, 200, r#"{"status":"ready"}"#),
-            (false, false, 503, r#"{"status":"not ready","reasons":["storage"]}"#),
-            (true, true, 503, r#"{"status":"not ready","reasons":["shutting_down"]}"#),
-            (false, true, 503, r#"{"status":"not ready","reasons":["storage","shutting_down"]}"#),
+        for (storage, stopping, provider, status, body) in [
+            (false, false, false, 200, r#"{"status":"ready"}"#),
+            (true, false, false, 503, r#"{"status":"not ready","reasons":["storage"]}"#),
+            (false, true, false, 503, r#"{"status":"not ready","reasons":["shutting_down"]}"#),
+            (false, false, true, 503, r#"{"status":"not ready","reasons":["provider"]}"#),
+            (true, true, false, 503, r#"{"status":"not ready","reasons":["storage","shutting_down"]}"#),
         ] {
-            let response = answer(storage, stopping);
+            let response =
+                answer([("storage", storage), ("shutting_down", stopping), ("provider", provider)]);
             assert_eq!(response.status().as_u16(), status);
             assert_eq!(response.headers().contains_key(RETRY_AFTER), status == 503);
             assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), body);

@@ -1,11 +1,16 @@
 //! A server on the loopback that answers each call as the test says, and remembers what it was asked.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+};
 
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::{
-    body::{Bytes, Incoming},
+    body::{Body, Bytes, Frame, Incoming},
     server::conn::http1,
     service::service_fn,
 };
@@ -17,6 +22,10 @@ use tokio::{net::TcpListener, task::JoinHandle};
 pub(crate) enum Reaction {
     /// It answers with this status, these headers and this body.
     Answer(u16, &'static [(&'static str, &'static str)], String),
+    /// It begins to answer with status 200 and this much of a body, and then closes the connection.
+    HangUpInside(String),
+    /// It begins to answer with status 200 and this much of a body, and never ends.
+    SilenceInside(String),
     /// It reads the call and closes the connection.
     HangUp,
     /// It reads the call and never answers.
@@ -108,17 +117,49 @@ async fn read(request: Request<Incoming>) -> Call {
     }
 }
 
-async fn react(reaction: Reaction) -> Result<Response<Full<Bytes>>, std::io::Error> {
+async fn react(reaction: Reaction) -> io::Result<Response<TestBody>> {
+    let body = |data: String, end| TestBody { data: Some(data.into()), end };
     match reaction {
-        Reaction::Answer(code, headers, body) => {
-            let mut response = Response::new(Full::new(Bytes::from(body)));
+        Reaction::Answer(code, headers, data) => {
+            let mut response = Response::new(body(data, End::Finish));
             *response.status_mut() = StatusCode::from_u16(code).unwrap();
             for (name, value) in headers {
                 response.headers_mut().insert(*name, value.parse().unwrap());
             }
             Ok(response)
         }
-        Reaction::HangUp => Err(std::io::ErrorKind::ConnectionAborted.into()),
+        Reaction::HangUpInside(data) => Ok(Response::new(body(data, End::HangUp))),
+        Reaction::SilenceInside(data) => Ok(Response::new(body(data, End::Silence))),
+        Reaction::HangUp => Err(io::ErrorKind::ConnectionAborted.into()),
         Reaction::Silence => std::future::pending().await,
+    }
+}
+
+/// A body in one piece, and what comes after that.
+struct TestBody {
+    data: Option<Bytes>,
+    end: End,
+}
+
+enum End {
+    Finish,
+    HangUp,
+    Silence,
+}
+
+impl Body for TestBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Self::Data>>>> {
+        match (self.data.take(), &self.end) {
+            (Some(data), _) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            (None, End::Finish) => Poll::Ready(None),
+            (None, End::HangUp) => Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into()))),
+            (None, End::Silence) => Poll::Pending,
+        }
     }
 }

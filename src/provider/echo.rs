@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 
 use super::{Kind, Provider, ProviderError};
-use crate::domain::message::{Answer, MessageText};
+use crate::domain::message::{Answer, Completion, Prompt, Usage};
 
 /// Answers with the message.
 #[derive(Debug, Clone, Copy, Default)]
@@ -20,7 +20,8 @@ impl Provider for Echo {
         "echo"
     }
 
-    async fn answer(&self, message: &MessageText) -> Result<Answer, ProviderError> {
-        Ok(Answer { text: message.as_str().to_owned(), model: "echo".to_owned() })
+    async fn answer(&self, prompt: &Prompt) -> Result<Completion, ProviderError> {
+        let answer = Answer { text: prompt.message.as_str().to_owned(), model: "echo".to_owned() };
+        Ok(Completion { answer, usage: Usage::default() })
     }
 }

@@ -1,6 +1,14 @@
 //! Language models: one question, one answer.
+//!
+//! A module for each vendor's API, and [`Chain`], which makes one dependable provider of several.
 
+mod anthropic;
+mod chain;
+mod chat;
 mod echo;
+mod endpoint;
+mod link;
+mod ollama;
 mod openai;
 #[cfg(test)]
 mod tests;
@@ -8,14 +16,24 @@ mod tests;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::{HeaderMap, header};
 
+pub use anthropic::Anthropic;
+pub use chain::{Chain, ChainParts, ChainSettings, Link};
 pub use echo::Echo;
-pub use openai::{OpenAi, OpenAiSettings};
+pub use ollama::Ollama;
+pub use openai::OpenAi;
+
+use endpoint::Endpoint;
 
 pub use crate::outbound::SetupError;
 use crate::{
-    domain::message::{Answer, MessageText},
-    outbound::{CallError, is_transient_status, status_class},
+    domain::{
+        message::{Completion, Prompt},
+        secret::Secret,
+    },
+    outbound::{self, CallError, Client, is_transient_status, status_class},
+    telemetry::metrics::ProviderLabel,
 };
 
 /// The kinds of providers, as `provider.kind` names them.
@@ -25,6 +43,71 @@ pub enum Kind {
     Echo,
     /// [`OpenAi`].
     OpenAi,
+    /// [`Anthropic`].
+    Anthropic,
+    /// [`Ollama`].
+    Ollama,
+}
+
+impl Kind {
+    /// Its label in the metrics, and its name in the log.
+    #[must_use]
+    pub const fn label(self) -> ProviderLabel {
+        match self {
+            Self::Echo => ProviderLabel::Echo,
+            Self::OpenAi => ProviderLabel::OpenAi,
+            Self::Anthropic => ProviderLabel::Anthropic,
+            Self::Ollama => ProviderLabel::Ollama,
+        }
+    }
+}
+
+/// How to reach a vendor's API, and what to ask of it.
+#[derive(Debug, Clone)]
+pub struct ModelSettings {
+    /// The address before the API's own path.
+    pub base_url: String,
+    /// The key to send; servers at home often need none.
+    pub api_key: Option<Secret>,
+    /// The model to ask.
+    pub model: String,
+    /// What the model is told before every conversation.
+    pub system_prompt: Option<String>,
+    /// How freely it may speak, 0 to 2.
+    pub temperature: f64,
+    /// The longest answer in tokens; `None`: as the server likes.
+    pub max_tokens: Option<u32>,
+    /// The time for one call, from connecting to its last byte.
+    pub timeout: Duration,
+}
+
+impl ModelSettings {
+    fn endpoint(&self, client: &Client, path: &str, headers: HeaderMap) -> Endpoint {
+        let url = format!("{}{path}", self.base_url.trim_end_matches('/'));
+        Endpoint { client: client.with_timeout(self.timeout), url, headers }
+    }
+
+    /// The key as a bearer token.
+    fn authorization(&self) -> Result<HeaderMap, SetupError> {
+        let token = self.api_key.as_ref().map(outbound::bearer).transpose()?;
+        Ok(token.map(|token| (header::AUTHORIZATION, token)).into_iter().collect())
+    }
+
+    /// The model that answered, if the server tells; else the one that was asked.
+    fn answered_by(&self, told: Option<String>) -> String {
+        told.filter(|model| !model.is_empty()).unwrap_or_else(|| self.model.clone())
+    }
+}
+
+/// How far a provider can be asked, by what came of its last calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProviderHealth {
+    /// Nothing is known to be wrong.
+    Ok,
+    /// Part of it failed time after time; there is something to ask still.
+    Degraded,
+    /// All of it failed time after time: nothing is asked now.
+    Down,
 }
 
 /// Something that answers a message.
@@ -36,8 +119,13 @@ pub trait Provider: Send + Sync {
     /// The model it asks; the one that answers may be another.
     fn model(&self) -> &str;
 
+    /// How far it can be asked now.
+    fn health(&self) -> ProviderHealth {
+        ProviderHealth::Ok
+    }
+
     /// Answers one message. It keeps its own deadline.
-    async fn answer(&self, message: &MessageText) -> Result<Answer, ProviderError>;
+    async fn answer(&self, prompt: &Prompt) -> Result<Completion, ProviderError>;
 }
 
 /// Why there is no answer. The text is for the log: it holds nothing that the provider sent.
@@ -46,17 +134,29 @@ pub enum ProviderError {
     /// No connection, or one that broke.
     #[error("the provider cannot be reached: {0}")]
     Unreachable(String),
-    /// It took longer than `provider.timeout_secs`.
-    #[error("the provider took longer than {} s", .0.as_secs())]
+    /// It took longer than it was given.
+    #[error("the provider took longer than {} s", .0.as_secs_f64())]
     TimedOut(Duration),
     /// It refused.
     #[error("the provider answered with status {code}")]
     Status {
         /// The status of its response.
         code: u16,
-        /// The pause that it asks for, with 429 and 503 alone.
+        /// The pause that it asks for, with 429, 503 and 529 alone.
         retry_after: Option<Duration>,
     },
+    /// The conversation is longer than the model takes.
+    #[error("the conversation is too long for the model")]
+    ContextTooLong,
+    /// The model, or a filter before or behind it, will not answer this.
+    #[error("the provider's policy is not to answer this")]
+    RefusedByPolicy,
+    /// It was not called: as many calls as may wait for it do.
+    #[error("too many calls wait for the provider")]
+    QueueFull,
+    /// It was not called: it failed time after time.
+    #[error("the provider failed time after time, and is not called for {} s", .0.as_secs_f64())]
+    Suspended(Duration),
     /// What it sent is not an answer.
     #[error("the provider's response is no answer: {0}")]
     BadResponse(&'static str),
@@ -70,6 +170,10 @@ impl ProviderError {
             Self::Unreachable(_) => "unreachable",
             Self::TimedOut(_) => "timed_out",
             Self::Status { code, .. } => status_class(*code),
+            Self::ContextTooLong => "context_too_long",
+            Self::RefusedByPolicy => "refused_by_policy",
+            Self::QueueFull => "queue_full",
+            Self::Suspended(_) => "suspended",
             Self::BadResponse(_) => "bad_response",
         }
     }
@@ -79,16 +183,22 @@ impl ProviderError {
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::TimedOut(_) | Self::BadResponse(_) => true,
+            Self::Unreachable(_)
+            | Self::TimedOut(_)
+            | Self::QueueFull
+            | Self::Suspended(_)
+            | Self::BadResponse(_) => true,
+            Self::ContextTooLong | Self::RefusedByPolicy => false,
             Self::Status { code, .. } => is_transient_status(*code),
         }
     }
 
-    /// The pause that the provider asks for.
+    /// The pause that the provider asks for, or needs.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
+            Self::Suspended(pause) => Some(*pause),
             _ => None,
         }
     }

@@ -1,46 +1,25 @@
 //! Any server with OpenAI's chat completions: `POST {base_url}/chat/completions`
 //! (<https://platform.openai.com/docs/api-reference/chat/create>).
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use async_trait::async_trait;
-use http::{HeaderMap, HeaderValue, header};
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Provider, ProviderError};
-use crate::{
-    domain::{
-        message::{Answer, MessageText},
-        secret::Secret,
-    },
-    outbound::{self, Client, SetupError},
+use super::{
+    Kind, ModelSettings, Provider, ProviderError,
+    chat::{ChatMessage, chat},
+    endpoint::Endpoint,
 };
-
-/// How to reach the server, and what to ask of it.
-#[derive(Debug, Clone)]
-pub struct OpenAiSettings {
-    /// The address before `/chat/completions`, without a slash at its end.
-    pub base_url: String,
-    /// The bearer token; servers at home often need none.
-    pub api_key: Option<Secret>,
-    /// The model to ask.
-    pub model: String,
-    /// What the model is told before the message.
-    pub system_prompt: Option<String>,
-    /// How freely it may speak, 0 to 2.
-    pub temperature: f64,
-    /// The longest answer in tokens; `None`: as the server likes.
-    pub max_tokens: Option<u32>,
-    /// The time for one answer, from connecting to its last byte.
-    pub timeout: Duration,
-}
+use crate::{
+    domain::message::{Answer, Completion, Prompt, Usage},
+    outbound::{Client, SetupError},
+};
 
 /// A client of one server.
 pub struct OpenAi {
-    client: Client,
-    url: String,
-    authorization: Option<HeaderValue>,
-    settings: OpenAiSettings,
+    endpoint: Endpoint,
+    settings: ModelSettings,
 }
 
 impl OpenAi {
@@ -48,11 +27,9 @@ impl OpenAi {
     ///
     /// # Errors
     /// [`SetupError`] if the key cannot be sent in a header.
-    pub fn new(client: &Client, settings: OpenAiSettings) -> Result<Self, SetupError> {
-        let client = client.with_timeout(settings.timeout);
-        let authorization = settings.api_key.as_ref().map(outbound::bearer).transpose()?;
-        let url = format!("{}/chat/completions", settings.base_url.trim_end_matches('/'));
-        Ok(Self { client, url, authorization, settings })
+    pub fn new(client: &Client, settings: ModelSettings) -> Result<Self, SetupError> {
+        let endpoint = settings.endpoint(client, "/chat/completions", settings.authorization()?);
+        Ok(Self { endpoint, settings })
     }
 }
 
@@ -66,31 +43,19 @@ impl Provider for OpenAi {
         &self.settings.model
     }
 
-    async fn answer(&self, message: &MessageText) -> Result<Answer, ProviderError> {
-        let system =
-            self.settings.system_prompt.as_deref().map(|content| ChatMessage { role: "system", content });
-        let user = ChatMessage { role: "user", content: message.as_str() };
-        let body = ChatRequest {
+    async fn answer(&self, prompt: &Prompt) -> Result<Completion, ProviderError> {
+        let question = Question {
             model: &self.settings.model,
-            messages: system.into_iter().chain([user]).collect(),
+            messages: chat(self.settings.system_prompt.as_deref(), prompt),
             temperature: self.settings.temperature,
             max_tokens: self.settings.max_tokens,
             stream: false,
         };
-        let authorization = self.authorization.iter().map(|value| (header::AUTHORIZATION, value.clone()));
-        let headers: HeaderMap = authorization.collect();
-        let response = self.client.post_json(&self.url, headers, &body).await?;
-        if !response.status().is_success() {
-            let code = response.status().as_u16();
-            let retry_after = matches!(code, 429 | 503).then(|| response.retry_after()).flatten();
-            return Err(ProviderError::Status { code, retry_after });
-        }
-        let completion: ChatResponse = serde_json::from_slice(&response.body().await?)
-            .map_err(|_| ProviderError::BadResponse("not a chat completion"))?;
-        let choice = completion.choices.into_iter().next().ok_or(ProviderError::BadResponse("no choice"))?;
-        let text = choice.message.content.ok_or(ProviderError::BadResponse("no content"))?;
-        let model = completion.model.filter(|model| !model.is_empty());
-        Ok(Answer { text, model: model.unwrap_or_else(|| self.settings.model.clone()) })
+        let reply: Reply = self.endpoint.ask(&question, "not a chat completion").await?;
+        let choice = reply.choices.into_iter().next().ok_or(ProviderError::BadResponse("no choice"))?;
+        let text = choice.text()?;
+        let model = self.settings.answered_by(reply.model);
+        Ok(Completion { answer: Answer { text, model }, usage: reply.usage.unwrap_or_default().into() })
     }
 }
 
@@ -101,7 +66,7 @@ impl fmt::Debug for OpenAi {
 }
 
 #[derive(Serialize)]
-struct ChatRequest<'a> {
+struct Question<'a> {
     model: &'a str,
     messages: Vec<ChatMessage<'a>>,
     temperature: f64,
@@ -110,24 +75,47 @@ struct ChatRequest<'a> {
     stream: bool,
 }
 
-#[derive(Serialize)]
-struct ChatMessage<'a> {
-    role: &'static str,
-    content: &'a str,
-}
-
 #[derive(Deserialize)]
-struct ChatResponse {
+struct Reply {
     model: Option<String>,
     choices: Vec<Choice>,
+    usage: Option<Tokens>, // null with some servers
 }
 
 #[derive(Deserialize)]
 struct Choice {
-    message: Reply,
+    message: Message,
+    finish_reason: Option<String>,
+}
+
+impl Choice {
+    /// What the model said, unless it or a filter said no.
+    fn text(self) -> Result<String, ProviderError> {
+        let Message { content, refusal } = self.message;
+        if self.finish_reason.as_deref() == Some("content_filter") {
+            return Err(ProviderError::RefusedByPolicy);
+        }
+        content.ok_or(match refusal {
+            Some(_) => ProviderError::RefusedByPolicy,
+            None => ProviderError::BadResponse("no content"),
+        })
+    }
 }
 
 #[derive(Deserialize)]
-struct Reply {
+struct Message {
     content: Option<String>,
+    refusal: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct Tokens {
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+}
+
+impl From<Tokens> for Usage {
+    fn from(tokens: Tokens) -> Self {
+        Self { prompt_tokens: tokens.prompt_tokens, completion_tokens: tokens.completion_tokens }
+    }
 }

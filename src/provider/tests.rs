@@ -1,39 +1,96 @@
+//! Each vendor's documented responses, read from a real server; and the chain over them.
+
+mod anthropic;
+mod chain;
+mod failing_server;
+mod ollama;
+mod openai;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
 use super::*;
-use crate::outbound::Client;
-use crate::outbound::test_server::{Reaction, TestServer};
+use crate::{
+    domain::message::{Answer, Exchange, MessageText, Usage},
+    outbound::test_server::{Call, Reaction, TestServer},
+};
 
-const COMPLETION: &str = r#"{"model":"model-1-0613","choices":[{"message":{"content":"hi"}}]}"#;
+type Outcome = Result<Completion, ProviderError>;
 
-async fn ask(reaction: Reaction, timeout: Duration) -> Result<Answer, ProviderError> {
-    let server = TestServer::start([reaction]).await;
-    let settings = OpenAiSettings {
+const SOON: Duration = Duration::from_secs(30);
+
+fn settings(server: &TestServer, timeout: Duration) -> ModelSettings {
+    ModelSettings {
         base_url: server.url.clone(),
-        api_key: None,
+        api_key: Some(Secret::new("key-1")),
         model: "model-1".into(),
-        system_prompt: None,
-        temperature: 0.7,
+        system_prompt: Some("be brief".into()),
+        temperature: 0.5,
         max_tokens: None,
         timeout,
-    };
-    let provider = OpenAi::new(&Client::new(Duration::from_mins(1)).unwrap(), settings).unwrap();
-    provider.answer(&MessageText::new("hello".into()).unwrap()).await
+    }
 }
 
-async fn ask_soon(reaction: Reaction) -> Result<Answer, ProviderError> {
-    ask(reaction, Duration::from_secs(30)).await
+fn client() -> Client {
+    Client::new(Duration::from_mins(1)).unwrap()
 }
 
-#[tokio::test]
-async fn an_answer_is_read() {
-    let answer = ask_soon(Reaction::status(200, COMPLETION)).await.unwrap();
-    assert_eq!((answer.text.as_str(), answer.model.as_str()), ("hi", "model-1-0613"));
+fn hello() -> Prompt {
+    Prompt::single(Arc::new(MessageText::new("hello".into()).unwrap()))
+}
+
+/// Asks a provider of this kind, whose server reacts like this; what came of it, and what the server was asked.
+async fn ask_with<P: Provider>(
+    new: fn(&Client, ModelSettings) -> Result<P, SetupError>,
+    change: impl FnOnce(&mut ModelSettings, &mut Prompt),
+    reaction: Reaction,
+) -> (Outcome, Call) {
+    let server = TestServer::start([reaction]).await;
+    let (mut settings, mut prompt) = (settings(&server, SOON), hello());
+    change(&mut settings, &mut prompt);
+    let outcome = new(&client(), settings).unwrap().answer(&prompt).await;
+    let [call] = server.calls().try_into().unwrap();
+    (outcome, call)
+}
+
+async fn ask<P: Provider>(
+    new: fn(&Client, ModelSettings) -> Result<P, SetupError>,
+    code: u16,
+    body: &str,
+) -> Outcome {
+    ask_with(new, |_, _| {}, Reaction::status(code, body)).await.0
+}
+
+fn with_history(_: &mut ModelSettings, prompt: &mut Prompt) {
+    let exchange = |user: &str, assistant: &str| Exchange { user: user.into(), assistant: assistant.into() };
+    prompt.history = vec![exchange("one", "two"), exchange("three", "four")];
+}
+
+fn without_extras(settings: &mut ModelSettings, _: &mut Prompt) {
+    (settings.api_key, settings.system_prompt) = (None, None);
+}
+
+fn completion(text: &str, model: &str, prompt_tokens: u64, completion_tokens: u64) -> Completion {
+    let usage = Usage { prompt_tokens: Some(prompt_tokens), completion_tokens: Some(completion_tokens) };
+    Completion { answer: Answer { text: text.into(), model: model.into() }, usage }
+}
+
+fn body_of(call: &Call) -> Value {
+    serde_json::from_str(&call.body).unwrap()
+}
+
+fn status(code: u16) -> ProviderError {
+    ProviderError::Status { code, retry_after: None }
 }
 
 #[tokio::test]
 async fn a_refusal_keeps_the_pause_that_it_asks_for() {
-    for (code, secs) in [(429, Some(7)), (503, Some(7)), (500, None), (401, None), (302, None)] {
-        let reaction = Reaction::Answer(code, &[("retry-after", "7")], COMPLETION.into());
-        let error = ask_soon(reaction).await.unwrap_err();
+    for (code, secs) in
+        [(429, Some(7)), (503, Some(7)), (529, Some(7)), (500, None), (401, None), (302, None)]
+    {
+        let reaction = Reaction::Answer(code, &[("retry-after", "7")], "no".into());
+        let error = ask_with(OpenAi::new, |_, _| {}, reaction).await.0.unwrap_err();
         let retry_after = secs.map(Duration::from_secs);
         assert_eq!(error, ProviderError::Status { code, retry_after });
         assert_eq!(error.retry_after(), retry_after);
@@ -41,28 +98,23 @@ async fn a_refusal_keeps_the_pause_that_it_asks_for() {
 }
 
 #[tokio::test]
-async fn a_call_without_an_answer_says_why() {
-    assert!(matches!(ask_soon(Reaction::HangUp).await, Err(ProviderError::Unreachable(_))));
-    let short = Duration::from_millis(50);
-    assert_eq!(ask(Reaction::Silence, short).await, Err(ProviderError::TimedOut(short)));
-    for (body, error) in [
-        ("<html>".to_owned(), "not a chat completion"),
-        (r#"{"choices":[]}"#.to_owned(), "no choice"),
-        (r#"{"choices":[{"message":{}}]}"#.to_owned(), "no content"),
-        (" ".repeat(1024 * 1024 + 1), "longer than 1 MiB"),
-    ] {
-        let result = ask_soon(Reaction::status(200, &body)).await;
-        assert_eq!(result, Err(ProviderError::BadResponse(error)), "{body:.30}");
+async fn a_refusal_in_words_of_nobody_is_its_status() {
+    for body in ["", "<html>", "[]", "null", r#"{"error":null}"#, r#"{"error":{"code":7,"message":{}}}"#] {
+        assert_eq!(ask(OpenAi::new, 400, body).await, Err(status(400)), "{body}");
+        assert_eq!(ask(Ollama::new, 413, body).await, Err(status(413)), "{body}");
     }
 }
 
 #[test]
 fn errors_are_classed() {
-    let status = |code| ProviderError::Status { code, retry_after: None };
     for (error, class, is_transient) in [
         (ProviderError::Unreachable("x".into()), "unreachable", true),
         (ProviderError::TimedOut(Duration::ZERO), "timed_out", true),
         (ProviderError::BadResponse("x"), "bad_response", true),
+        (ProviderError::ContextTooLong, "context_too_long", false),
+        (ProviderError::RefusedByPolicy, "refused_by_policy", false),
+        (ProviderError::QueueFull, "queue_full", true),
+        (ProviderError::Suspended(SOON), "suspended", true),
         (status(401), "unauthorized", false),
         (status(403), "unauthorized", false),
         (status(400), "refused", false),
@@ -72,8 +124,30 @@ fn errors_are_classed() {
         (status(429), "rate_limited", true),
         (status(500), "overloaded", true),
         (status(503), "overloaded", true),
+        (status(529), "overloaded", true),
     ] {
         assert_eq!((error.class(), error.is_transient()), (class, is_transient), "{error}");
     }
     assert_eq!(status(500).to_string(), "the provider answered with status 500");
+    assert_eq!(ProviderError::Suspended(SOON).retry_after(), Some(SOON));
+}
+
+#[test]
+fn a_key_does_not_show_itself() {
+    let settings = ModelSettings {
+        base_url: "http://localhost".into(),
+        api_key: Some(Secret::new("s3cret")),
+        model: "m".into(),
+        system_prompt: None,
+        temperature: 0.5,
+        max_tokens: None,
+        timeout: SOON,
+    };
+    let shown = format!(
+        "{:?} {:?} {:?}",
+        OpenAi::new(&client(), settings.clone()).unwrap(),
+        Anthropic::new(&client(), settings.clone()).unwrap(),
+        Ollama::new(&client(), settings).unwrap()
+    );
+    assert!(!shown.contains("s3cret"), "{shown}");
 }

@@ -15,8 +15,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    domain::{idempotency::running_retry_after, message::Answer},
-    provider::ProviderError,
+    domain::{
+        idempotency::running_retry_after,
+        message::{Answer, Completion},
+    },
+    provider::{ProviderError, ProviderHealth},
     repository::{
         ClaimOutcome, Lease, NewTurn, RateLimitRepository, StoreError, StoreStatusRepository, TurnEnd,
         TurnRepository, Written,
@@ -85,6 +88,12 @@ impl TurnService {
     pub fn new(parts: TurnParts) -> Arc<Self> {
         let in_flight = Arc::new(Semaphore::new(parts.max_in_flight));
         Arc::new(Self { parts, in_flight, tasks: TaskTracker::new(), stopping: CancellationToken::new() })
+    }
+
+    /// How far the model can be asked now.
+    #[must_use]
+    pub fn provider_health(&self) -> ProviderHealth {
+        self.parts.agent.health()
     }
 
     /// Answers one message.
@@ -207,7 +216,7 @@ impl TurnService {
         self: &Arc<Self>,
         mut lease: Lease,
         begun: Begun,
-        result: Result<Answer, ProviderError>,
+        result: Result<Completion, ProviderError>,
     ) -> Result<TurnReply, StoreError> {
         let end = self.end_of(&begun, result);
         let settled = self.settle(&mut lease, &end).await;
@@ -244,9 +253,8 @@ impl TurnService {
         }
     }
 
-    fn end_of(&self, begun: &Begun, result: Result<Answer, ProviderError>) -> TurnEnd {
-        self.parts.agent.ended(begun, &result);
-        match result {
+    fn end_of(&self, begun: &Begun, result: Result<Completion, ProviderError>) -> TurnEnd {
+        match self.parts.agent.ended(begun, result) {
             Ok(answer) => TurnEnd::Answered(answer),
             Err(error) => TurnEnd::Failed(error.class()),
         }

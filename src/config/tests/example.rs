@@ -4,8 +4,9 @@ use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use super::{
     super::{
-        Channels, Config, Database, Gateway, LogFormat, LogLevel, MetricsBackend, ProviderKind, Retention,
-        Source, Synchronous, WebhookChannel, environment::variable, load, reader::Reader, setting::Settings,
+        Channels, Config, Database, Gateway, LogFormat, LogLevel, MetricsBackend, Model, Provider,
+        ProviderKind, Retention, Source, Synchronous, WebhookChannel, environment::variable, load,
+        reader::Reader, setting::Settings,
     },
     Folder, config, refusal,
 };
@@ -67,12 +68,25 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(default.database.synchronous, Synchronous::Full);
     assert_eq!(default.database.busy_timeout, Duration::from_secs(5));
     assert_eq!(default.database.read_connections, 2);
-    assert_eq!(default.provider.kind, ProviderKind::Echo);
-    assert_eq!((default.provider.model.as_str(), default.provider.base_url.as_str()), ("", ""));
-    assert_eq!((default.provider.api_key, default.provider.max_tokens), (None, None));
-    assert_eq!(default.provider.temperature.to_bits(), 0.7_f64.to_bits());
-    assert_eq!(default.provider.timeout, Duration::from_mins(2));
-    assert_eq!(default.provider.system_prompt, None);
+    let echo = Model {
+        kind: ProviderKind::Echo,
+        name: String::new(),
+        base_url: String::new(),
+        api_key: None,
+        temperature: 0.7,
+        max_tokens: None,
+        timeout: Duration::from_mins(2),
+        system_prompt: None,
+    };
+    let provider = Provider {
+        model: echo,
+        fallbacks: Vec::new(),
+        timeout: Duration::from_mins(2),
+        max_retries: 2,
+        max_in_flight: 64,
+        max_queued: 1024,
+    };
+    assert_eq!(default.provider, provider);
     assert_eq!(default.observability.backend, MetricsBackend::Prometheus);
     assert_eq!(default.observability.namespace, "zeroclaw");
     assert_eq!(default.observability.log_format, LogFormat::Text);
@@ -116,9 +130,9 @@ fn the_example_names_exactly_the_keys_that_are_read() {
     for settings in [&echo, &openai] {
         let mut reader = Reader::new(settings, Path::new(""));
         Config::read(&mut reader);
-        asked.extend(reader.asked().iter().copied());
+        asked.extend(reader.asked().iter().cloned());
     }
-    assert_eq!(asked, echo.keys().collect());
+    assert_eq!(asked, echo.keys().map(str::to_owned).collect());
 }
 
 #[test]

@@ -103,8 +103,8 @@ fn every_key_has_a_variable_that_takes_its_kind() {
     assert_eq!((gateway.host.as_str(), gateway.port), ("[::1]", 0));
     assert_eq!((gateway.require_pairing, gateway.allow_public_bind), (false, true));
     assert_eq!(gateway.paired_tokens, [PairedToken::Plain(Secret::new("zc_1")), PairedToken::Hash(hash)]);
-    assert_eq!(provider.temperature.to_bits(), 1_f64.to_bits());
-    assert_eq!((provider.max_tokens, provider.system_prompt.as_deref()), (Some(512), Some("1")));
+    assert_eq!(provider.model.temperature.to_bits(), 1_f64.to_bits());
+    assert_eq!((provider.model.max_tokens, provider.model.system_prompt.as_deref()), (Some(512), Some("1")));
     assert_eq!(channels.webhook.secret, Some(Secret::new("hunter2")));
 }
 

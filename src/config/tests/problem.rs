@@ -48,7 +48,7 @@ trust_forwarded_headers = true
 secret = "x"
 [tunnel]
 provider = "none"
-[[provider.fallback]]
+[[provider.something_else]]
 kind = "echo"
 "#;
     let problems = r#"
@@ -58,7 +58,7 @@ config.toml:5: gateway."gateway.port" is not a known key
 config.toml:6: gateway.trust_forwarded_headers is not a known key
 config.toml:7: [channels] is not a known section; did you mean [channels_config]?
 config.toml:9: [tunnel] is not a known section
-config.toml:11: provider.fallback is not a known key"#;
+config.toml:11: provider.something_else is not a known key"#;
     refuses(file, &[], problems.trim_start());
 }
 

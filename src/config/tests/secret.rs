@@ -17,7 +17,7 @@ fn a_secret_can_come_from_a_file() {
     ]);
     let config = load(&inputs).unwrap();
     assert_eq!(config.channels.webhook.secret, Some(Secret::new("hunter2")));
-    assert_eq!(config.provider.api_key, Some(Secret::new("sk-1")));
+    assert_eq!(config.provider.model.api_key, Some(Secret::new("sk-1")));
 }
 
 #[test]

@@ -7,8 +7,9 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{BoundCounter, BoundHistogram, Counter, Histogram, Meter};
 
-use super::instrument::{HistogramSpec, TotalBy, counter};
+use super::instrument::{HistogramSpec, Level, LevelGuard, TotalBy, counter};
 use super::label::labels;
+use crate::domain::message::Usage;
 
 labels! {
     /// The kind of provider that was asked.
@@ -36,6 +37,16 @@ labels! {
     }
 }
 
+labels! {
+    /// Which side of a model used tokens.
+    TokenKind {
+        /// What it was told.
+        Prompt => "prompt",
+        /// What it said.
+        Completion => "completion",
+    }
+}
+
 const DURATION: HistogramSpec = HistogramSpec {
     name: "agent_duration_seconds",
     help: "Agent invocation duration in seconds",
@@ -55,17 +66,34 @@ pub struct AgentMetrics {
     durations: Histogram<f64>,
     latencies: Histogram<f64>,
     errors: TotalBy<Component>,
+    attempts: Counter<u64>,
+    suspended: Level,
+    tokens: TotalBy<TokenKind>,
+    tokens_last: Level,
 }
 
 impl AgentMetrics {
     pub(super) fn new(meter: &Meter) -> Self {
         let errors = counter(meter, "errors_total", "Total errors by component");
+        let tokens = counter(meter, "tokens_used_total", "Tokens used, as far as the provider tells");
         Self {
             requests: counter(meter, "llm_requests_total", "Requests sent to a language model"),
             starts: counter(meter, "agent_starts_total", "Total agent invocations"),
             durations: DURATION.seconds(meter),
             latencies: LATENCY.seconds(meter),
             errors: TotalBy::new(&errors, "component", &[]),
+            attempts: counter(
+                meter,
+                "llm_attempts_total",
+                "Calls of a provider, retries and fallbacks included",
+            ),
+            suspended: Level::gauge(
+                meter,
+                "providers_suspended",
+                "Providers that are not called because they failed time after time",
+            ),
+            tokens: TotalBy::new(&tokens, "kind", &[]),
+            tokens_last: Level::gauge(meter, "tokens_used_last", "Tokens used in the last request"),
         }
     }
 
@@ -83,6 +111,30 @@ impl AgentMetrics {
     /// Records how long a message waited for its answer, whatever came of it.
     pub fn latency(&self, elapsed: Duration) {
         self.latencies.record(elapsed.as_secs_f64(), &[]);
+    }
+
+    /// Counts one call of a provider. `outcome` is one of the few words that a provider's errors are classed by, or
+    /// `answered`.
+    pub fn attempted(&self, provider: ProviderLabel, outcome: &'static str) {
+        let labels = [KeyValue::new("provider", provider.as_str()), KeyValue::new("outcome", outcome)];
+        self.attempts.add(1, &labels);
+    }
+
+    /// Counts a provider as suspended until the guard is dropped.
+    pub fn suspended(&self) -> LevelGuard {
+        self.suspended.hold()
+    }
+
+    /// Counts the tokens of an answer. A provider that tells of none leaves the numbers as they are.
+    pub fn used(&self, usage: Usage) {
+        let [prompt, completion] = [usage.prompt_tokens, usage.completion_tokens];
+        if prompt.or(completion).is_none() {
+            return;
+        }
+        let [prompt, completion] = [prompt, completion].map(Option::unwrap_or_default);
+        self.tokens.add(TokenKind::Prompt, prompt);
+        self.tokens.add(TokenKind::Completion, completion);
+        self.tokens_last.set(prompt.saturating_add(completion));
     }
 
     /// Counts an error.

@@ -77,7 +77,11 @@ impl<L: Label> TotalBy<L> {
     }
 
     pub(super) fn increment(&self, value: L) {
-        self.cells[value.index()].add(1);
+        self.add(value, 1);
+    }
+
+    pub(super) fn add(&self, value: L, by: u64) {
+        self.cells[value.index()].add(by);
     }
 }
 

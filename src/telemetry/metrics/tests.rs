@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::label::Label;
 use super::*;
-use crate::domain::channel::ChannelKind;
+use crate::domain::{channel::ChannelKind, message::Usage};
 
 /// One family: HELP, TYPE and its samples, each as (name, labels, value).
 #[derive(Default)]
@@ -85,6 +85,8 @@ fn use_everything(metrics: &Metrics) {
         model.finished(second);
     });
     metrics.agent.latency(second);
+    each(|provider| metrics.agent.attempted(provider, "answered"));
+    metrics.agent.used(Usage { prompt_tokens: Some(5), completion_tokens: Some(2) });
     for channel in ChannelKind::ALL {
         each(|direction| metrics.channels.message(channel, direction));
         each(|outcome| metrics.channels.call(channel, outcome));
@@ -98,7 +100,7 @@ fn use_everything(metrics: &Metrics) {
 }
 
 /// Every family, its type, and whether it is there before anything has happened.
-const FAMILIES: [(&str, &str, bool); 33] = [
+const FAMILIES: [(&str, &str, bool); 37] = [
     ("zeroclaw_accept_errors_total", "counter", true),
     ("zeroclaw_agent_duration_seconds", "histogram", false),
     ("zeroclaw_agent_starts_total", "counter", false),
@@ -115,10 +117,14 @@ const FAMILIES: [(&str, &str, bool); 33] = [
     ("zeroclaw_idempotency_outcomes_total", "counter", true),
     ("zeroclaw_inbox_waiting", "gauge", true),
     ("zeroclaw_inbox_workers_busy", "gauge", true),
+    ("zeroclaw_llm_attempts_total", "counter", false),
     ("zeroclaw_llm_requests_total", "counter", false),
     ("zeroclaw_pairing_attempts_total", "counter", true),
+    ("zeroclaw_providers_suspended", "gauge", true),
     ("zeroclaw_rate_limit_decisions_total", "counter", true),
     ("zeroclaw_request_latency_seconds", "histogram", true),
+    ("zeroclaw_tokens_used_last", "gauge", true),
+    ("zeroclaw_tokens_used_total", "counter", true),
     ("zeroclaw_turns_in_flight", "gauge", true),
     ("zeroclaw_turns_total", "counter", true),
     ("zeroclaw_writer_batch_commands", "histogram", true),
@@ -205,6 +211,8 @@ fn labels_are_those_of_the_contract_and_of_nothing_else() {
     for name in ["channel_calls_total", "channel_items_total", "deliveries_total"] {
         assert_eq!(keys(&format!("zeroclaw_{name}")), named(&["channel", "outcome"]));
     }
+    assert_eq!(keys("zeroclaw_llm_attempts_total"), named(&["provider", "outcome"]));
+    assert_eq!(keys("zeroclaw_tokens_used_total"), named(&["kind"]));
     for name in ["llm_requests_total", "agent_starts_total", "agent_duration_seconds"] {
         assert_eq!(keys(&format!("zeroclaw_{name}")), named(&["provider", "model"]));
     }
@@ -294,6 +302,18 @@ fn a_configured_model_is_shown_at_zero_and_any_name_is_quoted() {
     assert_eq!(value(&metrics, series), Some(0.0));
     model.started();
     assert_eq!(value(&metrics, series), Some(1.0));
+}
+
+#[test]
+fn tokens_are_added_up_and_the_last_answer_shows_its_own() {
+    let metrics = Metrics::prometheus("zeroclaw").unwrap();
+    let tokens = |kind: &str| value(&metrics, &format!(r#"zeroclaw_tokens_used_total{{kind="{kind}"}}"#));
+    let shown = || (tokens("prompt"), tokens("completion"), value(&metrics, "zeroclaw_tokens_used_last"));
+    assert_eq!(shown(), (Some(0.0), Some(0.0), Some(0.0)));
+    metrics.agent.used(Usage { prompt_tokens: Some(11), completion_tokens: Some(18) });
+    metrics.agent.used(Usage { prompt_tokens: Some(5), completion_tokens: None });
+    metrics.agent.used(Usage::default());
+    assert_eq!(shown(), (Some(16.0), Some(18.0), Some(5.0)));
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn every_problem_of_the_configuration_is_said_with_its_source_and_exits_78() {
          config.toml:2: gateway.prot is not a known key; did you mean gateway.port?\n\
          config.toml:3: gateway.require_pairing must be true or false, not \"no\"\n\
          MOORGATE_GATEWAY__HOTS: gateway.hots is not a known key; did you mean MOORGATE_GATEWAY__HOST?\n\
-         MOORGATE_PROVIDER__KIND: provider.kind must be \"echo\" or \"openai\", not \"oracle\"\n\
+         MOORGATE_PROVIDER__KIND: provider.kind must be \"echo\", \"openai\", \"anthropic\" or \"ollama\", not \"oracle\"\n\
          --port: gateway.port must be a whole number from 0 to 65535, not \"many\"\n"
     );
     assert!(!folder.path().join("moorgate.db").exists());

@@ -7,7 +7,7 @@ use std::sync::{
 
 use async_trait::async_trait;
 use moorgate::{
-    domain::message::{Answer, MessageText},
+    domain::message::{Answer, Completion, Prompt, Usage},
     provider::{Kind, Provider, ProviderError},
 };
 use tokio::sync::{Semaphore, watch};
@@ -79,17 +79,19 @@ impl Provider for TestModel {
         "test-model"
     }
 
-    async fn answer(&self, message: &MessageText) -> Result<Answer, ProviderError> {
+    async fn answer(&self, prompt: &Prompt) -> Result<Completion, ProviderError> {
+        let message = prompt.message.as_str();
         let calls = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         self.started.send_replace(calls);
         let gate = self.gate.lock().unwrap().clone();
-        let is_held = self.held_text.lock().unwrap().as_ref().is_none_or(|held| held == message.as_str());
+        let is_held = self.held_text.lock().unwrap().as_ref().is_none_or(|held| held == message);
         if let Some(gate) = gate.filter(|_| is_held) {
             gate.acquire().await.ok();
         }
-        match self.fails.lock().unwrap().clone() {
-            Some(error) => Err(error),
-            None => Ok(Answer { text: format!("{}!", message.as_str()), model: "test-model-1".into() }),
+        if let Some(error) = self.fails.lock().unwrap().clone() {
+            return Err(error);
         }
+        let answer = Answer { text: format!("{message}!"), model: "test-model-1".into() };
+        Ok(Completion { answer, usage: Usage::default() })
     }
 }

@@ -45,12 +45,13 @@ impl ModelServer {
         Self { base_url: format!("http://{}/v1", server.address()), state, _server: server }
     }
 
-    /// The variables that make a gateway ask it for `model`.
-    pub fn env<'a>(&'a self, model: &'a str) -> [(&'a str, &'a str); 3] {
+    /// The variables that make a gateway ask it for `model`, once for each try of a message.
+    pub fn env<'a>(&'a self, model: &'a str) -> [(&'a str, &'a str); 4] {
         [
             ("MOORGATE_PROVIDER__KIND", "openai"),
             ("MOORGATE_PROVIDER__MODEL", model),
             ("MOORGATE_PROVIDER__BASE_URL", &self.base_url),
+            ("MOORGATE_PROVIDER__MAX_RETRIES", "0"),
         ]
     }
 

@@ -1,0 +1,178 @@
+//! One provider of a chain: how many calls of it run and wait, whether it is called at all, and what came of it.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
+
+use super::{Provider, ProviderError};
+use crate::{
+    domain::{
+        breaker::{Breaker, Pass, Shown, Verdict},
+        message::{Completion, Prompt},
+    },
+    system::SteadyClock,
+    telemetry::{Metrics, metrics::LevelGuard},
+};
+
+/// A provider that is called within limits.
+pub(super) struct LimitedProvider {
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) limits: Limits,
+    slots: Slots,
+    guarded: Mutex<Guarded>,
+    clock: Arc<SteadyClock>,
+    metrics: Arc<Metrics>,
+}
+
+/// How much is asked of one provider.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// The time for one call.
+    pub(super) timeout: Duration,
+    /// The time that a call has where the whole chain is slow. A time-out after less than half of it says nothing of the
+    /// provider.
+    pub(super) fair: Duration,
+    /// Calls that run at once.
+    pub(super) in_flight: usize,
+    /// Calls that wait for one of them to end.
+    pub(super) queued: usize,
+}
+
+/// The breaker, and its sign in the metrics while it is not closed.
+#[derive(Default)]
+struct Guarded {
+    breaker: Breaker,
+    sign: Option<LevelGuard>,
+}
+
+impl LimitedProvider {
+    pub(super) fn new(
+        provider: Arc<dyn Provider>,
+        limits: Limits,
+        clock: Arc<SteadyClock>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let slots = Slots::new(limits.in_flight, limits.queued);
+        Self { provider, limits, slots, guarded: Mutex::default(), clock, metrics }
+    }
+
+    /// What its breaker shows.
+    pub(super) fn shown(&self) -> Shown {
+        self.guarded().breaker.shown(self.clock.monotonic())
+    }
+
+    /// Calls the provider once, as soon as there is room for the call, and not beyond the moment `until`.
+    pub(super) async fn call(&self, prompt: &Prompt, until: Duration) -> Result<Completion, ProviderError> {
+        // What must not be called is not waited for either; what has waited asks once more.
+        self.guarded().breaker.check(self.clock.monotonic()).map_err(ProviderError::Suspended)?;
+        let left = until.saturating_sub(self.clock.monotonic());
+        let slot = timeout(left, self.slots.enter()).await.map_err(|_| ProviderError::TimedOut(left))?;
+        let _slot = slot.ok_or(ProviderError::QueueFull)?;
+        let attempt = self.enter().map_err(ProviderError::Suspended)?;
+        let given = self.limits.timeout.min(until.saturating_sub(self.clock.monotonic()));
+        let answer = timeout(given, self.provider.answer(prompt)).await;
+        let result = answer.unwrap_or(Err(ProviderError::TimedOut(given)));
+        attempt.ended(&result, given);
+        result
+    }
+
+    fn enter(&self) -> Result<Attempt<'_>, Duration> {
+        let pass = self.guarded().breaker.enter(self.clock.monotonic())?;
+        Ok(Attempt { link: self, pass, verdict: Verdict::Unknown })
+    }
+
+    fn settle(&self, pass: Pass, verdict: Verdict) {
+        let now = self.clock.monotonic();
+        let mut guarded = self.guarded();
+        guarded.breaker.ended(pass, verdict, now);
+        let is_closed = guarded.breaker.shown(now) == Shown::Closed;
+        if is_closed == guarded.sign.is_none() {
+            return;
+        }
+        guarded.sign = (!is_closed).then(|| self.metrics.agent.suspended());
+        drop(guarded);
+        let (kind, model) = (self.provider.kind().label().as_str(), self.provider.model());
+        if is_closed {
+            tracing::info!(kind, model, "the provider answers again");
+        } else {
+            tracing::warn!(kind, model, "the provider failed time after time, and is suspended");
+        }
+    }
+
+    /// Nothing under the lock can panic half-way.
+    fn guarded(&self) -> MutexGuard<'_, Guarded> {
+        self.guarded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that was let through. Dropped before it has ended, it makes room for another probe.
+struct Attempt<'a> {
+    link: &'a LimitedProvider,
+    pass: Pass,
+    verdict: Verdict,
+}
+
+impl Attempt<'_> {
+    fn ended(mut self, result: &Result<Completion, ProviderError>, given: Duration) {
+        let outcome = result.as_ref().map_or_else(ProviderError::class, |_| "answered");
+        self.link.metrics.agent.attempted(self.link.provider.kind().label(), outcome);
+        let is_cut_short =
+            matches!(result, Err(ProviderError::TimedOut(_))) && given < self.link.limits.fair / 2;
+        self.verdict = if is_cut_short { Verdict::Unknown } else { verdict(result) };
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.link.settle(self.pass, self.verdict);
+    }
+}
+
+/// A refusal that is about the message, or that asks for patience, is the answer of a provider that works: nobody can
+/// shut it for others by what he asks of it.
+fn verdict(result: &Result<Completion, ProviderError>) -> Verdict {
+    match result {
+        Err(
+            ProviderError::Unreachable(_)
+            | ProviderError::TimedOut(_)
+            | ProviderError::BadResponse(_)
+            | ProviderError::Status { code: 401 | 408 | 500.., .. },
+        ) => Verdict::Failed,
+        Err(ProviderError::QueueFull | ProviderError::Suspended(_)) => Verdict::Unknown,
+        Ok(_)
+        | Err(
+            ProviderError::ContextTooLong | ProviderError::RefusedByPolicy | ProviderError::Status { .. },
+        ) => Verdict::Works,
+    }
+}
+
+/// Room for calls: some run, some wait in order, and beyond that there is none.
+struct Slots {
+    places: Semaphore,
+    running: Semaphore,
+}
+
+/// A call's place among those that run. Dropped, it lets the next one run.
+struct Slot<'a> {
+    _running: SemaphorePermit<'a>,
+    _place: SemaphorePermit<'a>,
+}
+
+impl Slots {
+    fn new(in_flight: usize, queued: usize) -> Self {
+        Self { places: Semaphore::new(in_flight + queued), running: Semaphore::new(in_flight) }
+    }
+
+    /// Waits for its turn; `None` if there is no room even to wait.
+    async fn enter(&self) -> Option<Slot<'_>> {
+        let place = self.places.try_acquire().ok()?;
+        let running = self.running.acquire().await.ok()?;
+        Some(Slot { _running: running, _place: place })
+    }
+}

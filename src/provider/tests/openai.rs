@@ -1,0 +1,101 @@
+use serde_json::json;
+
+use super::*;
+
+/// The example of the API reference, abridged.
+const COMPLETION: &str = r#"{
+    "id": "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT", "object": "chat.completion", "created": 1741569952,
+    "model": "gpt-4.1-2025-04-14",
+    "choices": [{
+        "index": 0,
+        "message": {"role": "assistant", "content": "Hello! How can I help?", "refusal": null, "annotations": []},
+        "logprobs": null, "finish_reason": "stop"
+    }],
+    "usage": {"prompt_tokens": 19, "completion_tokens": 10, "total_tokens": 29}
+}"#;
+
+#[tokio::test]
+async fn an_answer_is_read_with_its_tokens() {
+    let (outcome, call) = ask_with(OpenAi::new, with_history, Reaction::status(200, COMPLETION)).await;
+    assert_eq!(outcome, Ok(completion("Hello! How can I help?", "gpt-4.1-2025-04-14", 19, 10)));
+    assert_eq!((call.path.as_str(), call.header("authorization")), ("/chat/completions", "Bearer key-1"));
+    let said = |role: &str, content: &str| json!({"role": role, "content": content});
+    let messages = [
+        said("system", "be brief"),
+        said("user", "one"),
+        said("assistant", "two"),
+        said("user", "three"),
+        said("assistant", "four"),
+        said("user", "hello"),
+    ];
+    let asked = json!({"model": "model-1", "messages": messages, "temperature": 0.5, "stream": false});
+    assert_eq!(body_of(&call), asked);
+}
+
+#[tokio::test]
+async fn the_least_that_a_compatible_server_sends_will_do() {
+    let least = Reaction::status(200, r#"{"choices":[{"message":{"content":"hi"}}],"usage":null}"#);
+    let (outcome, call) = ask_with(OpenAi::new, without_extras, least).await;
+    let answer = Answer { text: "hi".into(), model: "model-1".into() };
+    assert_eq!(outcome, Ok(Completion { answer, usage: Usage::default() }));
+    assert_eq!(call.header("authorization"), "");
+}
+
+#[tokio::test]
+async fn a_prompt_that_is_too_long_is_told_from_other_bad_requests() {
+    for (code, body) in [
+        (
+            400,
+            r#"{"error":{"message":"This model's maximum context length is 4097 tokens. However, you requested 4610 tokens.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#,
+        ),
+        (
+            400,
+            r#"{"error":{"code":400,"message":"request (9412 tokens) exceeds the available context size (8192 tokens), try increasing it","type":"exceed_context_size_error","n_prompt_tokens":9412,"n_ctx":8192}}"#,
+        ),
+        (
+            400,
+            r#"{"object":"error","message":"This model's maximum context length is 2048 tokens.","type":"BadRequestError","param":null,"code":400}"#,
+        ),
+    ] {
+        assert_eq!(ask(OpenAi::new, code, body).await, Err(ProviderError::ContextTooLong), "{body}");
+    }
+    let other = r#"{"error":{"message":"Unrecognized request argument","type":"invalid_request_error","param":null,"code":null}}"#;
+    assert_eq!(ask(OpenAi::new, 400, other).await, Err(status(400)));
+}
+
+#[tokio::test]
+async fn what_policy_refuses_is_told_from_what_is_no_answer() {
+    for (code, body) in [
+        (400, r#"{"error":{"code":"content_policy_violation","message":"Your request was rejected."}}"#),
+        (400, r#"{"error":{"code":"content_filter","message":"The response was filtered","type":null}}"#),
+        (200, r#"{"choices":[{"message":{"content":""},"finish_reason":"content_filter"}]}"#),
+        (200, r#"{"choices":[{"message":{"content":null,"refusal":"I can't"},"finish_reason":"stop"}]}"#),
+    ] {
+        assert_eq!(ask(OpenAi::new, code, body).await, Err(ProviderError::RefusedByPolicy), "{body}");
+    }
+    for (body, error) in [
+        ("<html>", "not a chat completion"),
+        (r#"{"choices":[]}"#, "no choice"),
+        (r#"{"choices":[{"message":{}}]}"#, "no content"),
+    ] {
+        assert_eq!(ask(OpenAi::new, 200, body).await, Err(ProviderError::BadResponse(error)), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn each_refusal_has_its_class() {
+    for (code, body, class) in [
+        (
+            401,
+            r#"{"error":{"message":"Incorrect API key provided: sk-1","code":"invalid_api_key"}}"#,
+            "unauthorized",
+        ),
+        (429, r#"{"error":{"message":"Rate limit reached","code":"rate_limit_exceeded"}}"#, "rate_limited"),
+        (503, r#"{"error":{"message":"The engine is currently overloaded"}}"#, "overloaded"),
+        (404, r#"{"error":{"message":"The model does not exist","code":"model_not_found"}}"#, "refused"),
+    ] {
+        let error = ask(OpenAi::new, code, body).await.unwrap_err();
+        assert_eq!(error.class(), class);
+        assert!(!error.to_string().contains("sk-1"), "{error}");
+    }
+}
