@@ -22,3 +22,8 @@ sqlx-data:
 bench *arguments:
     cargo build --release --workspace
     cargo run --release --package moorgate-bench -- {{arguments}}
+
+# One message through the gateway to a real tiny model
+smoke-model:
+    cargo build --release
+    scripts/smoke-model.sh

@@ -18,10 +18,10 @@ use crate::{
         server,
     },
     outbound::{self, Client},
-    provider::{ChainParts, Provider},
+    provider::{Chain, ChainParts, Provider},
     repository::{StoreError, TokenRepository as _, TurnRepository as _},
     service::{
-        agent::Agent,
+        agent::{Agent, AgentParts},
         inbox::{InboxParts, InboxService},
         pairing::{PairingError, PairingService},
         turn::{TurnParts, TurnService},
@@ -33,6 +33,8 @@ use crate::{
 
 /// The pause between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// How much longer the writer rests than it indexes memory.
+const INDEX_REST: u32 = 9;
 /// Sweeps between two looks for work that nobody told of; after an edit by another process the next one looks.
 const CATCH_UP_EVERY: u32 = 24;
 
@@ -109,7 +111,7 @@ impl App {
     /// # Errors
     /// [`StartError`]; then nothing runs, and nothing was issued.
     pub async fn start(config: &Config, parts: Parts) -> Result<Self, StartError> {
-        let core = Core::new(config, parts)?;
+        let (core, chain) = Core::new(config, parts)?;
         let settings = part::http_settings(config)?;
         let gateway = &config.gateway;
         let listener = bind::listen(&gateway.host, gateway.port, gateway.allow_public_bind).await?;
@@ -120,7 +122,8 @@ impl App {
         let store = open_store(config, &core).await?;
         store.import(part::paired_tokens(config), core.clock.now()).await?;
         let unfinished = store.resume(core.clock.now()).await?;
-        let inbox = core.inbox_service(config, &store);
+        let agent = agent(config, chain, &core, &store);
+        let inbox = core.inbox_service(config, &store, &agent);
         inbox.take_over().await?;
         let pairing = pairing_service(config, &store, Arc::clone(&core.entropy));
         let pairing_code = if gateway.require_pairing && !store.any_live(core.clock.now()) {
@@ -128,7 +131,7 @@ impl App {
         } else {
             None
         };
-        let turns = core.turn_service(config, &store);
+        let turns = core.turn_service(config, &store, agent);
         turns.resume(unfinished);
         inbox.start();
 
@@ -207,53 +210,80 @@ struct Core {
     clock: Arc<SteadyClock>,
     entropy: Arc<dyn Entropy>,
     metrics: Arc<Metrics>,
-    agent: Arc<Agent>,
     channels: Vec<Arc<dyn Channel>>,
 }
 
 impl Core {
-    fn new(config: &Config, parts: Parts) -> Result<Self, StartError> {
+    fn new(config: &Config, parts: Parts) -> Result<(Self, Chain), StartError> {
         let clock = Arc::new(SteadyClock::new(parts.clock));
         let metrics = Arc::new(part::metrics(config)?);
         let client = Client::new(config.channels.send_timeout)?;
-        let provider = if let Some(provider) = parts.provider {
-            provider
-        } else {
-            let parts = ChainParts {
-                clock: Arc::clone(&clock),
-                entropy: Arc::clone(&parts.entropy),
-                metrics: Arc::clone(&metrics),
-            };
-            model::provider(&config.provider, &client, parts)?
+        let chain_parts = ChainParts {
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&parts.entropy),
+            metrics: Arc::clone(&metrics),
+        };
+        let chain = match parts.provider {
+            Some(provider) => model::chain_of_one(provider, &config.provider, chain_parts),
+            None => model::chain(&config.provider, &client, chain_parts)?,
         };
         let channels = part::channels(config, &client, &parts.entropy)?;
-        let agent = Arc::new(Agent::new(provider, Arc::clone(&clock), Arc::clone(&metrics)));
-        Ok(Self { clock, entropy: parts.entropy, metrics, agent, channels })
+        Ok((Self { clock, entropy: parts.entropy, metrics, channels }, chain))
     }
 
-    fn turn_service(&self, config: &Config, store: &Arc<SqliteStore>) -> Arc<TurnService> {
+    fn turn_service(&self, config: &Config, store: &Arc<SqliteStore>, agent: Arc<Agent>) -> Arc<TurnService> {
         TurnService::new(TurnParts {
             turns: store.clone(),
             limits: store.clone(),
             status: store.clone(),
-            agent: Arc::clone(&self.agent),
+            agent,
             clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
             metrics: Arc::clone(&self.metrics),
+            saves_memory: config.memory.auto_save,
             max_in_flight: config.gateway.max_in_flight as usize,
         })
     }
 
-    fn inbox_service(&self, config: &Config, store: &Arc<SqliteStore>) -> Arc<InboxService> {
+    fn inbox_service(
+        &self,
+        config: &Config,
+        store: &Arc<SqliteStore>,
+        agent: &Arc<Agent>,
+    ) -> Arc<InboxService> {
         InboxService::new(InboxParts {
             repository: store.clone(),
             channels: self.channels.clone(),
-            agent: Arc::clone(&self.agent),
+            agent: Arc::clone(agent),
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),
             metrics: Arc::clone(&self.metrics),
             settings: part::inbox_settings(config),
         })
     }
+}
+
+fn agent(config: &Config, chain: Chain, core: &Core, store: &Arc<SqliteStore>) -> Arc<Agent> {
+    Agent::new(AgentParts {
+        chain,
+        conversations: store.clone(),
+        history: part::history_limit(config),
+        max_reply_chars: config.conversation.max_reply_chars,
+        metrics: Arc::clone(&core.metrics),
+    })
+}
+
+/// The language models that the configuration names, without anything that is remembered.
+///
+/// # Errors
+/// [`StartError`] if one cannot be set up.
+pub fn models(config: &Config) -> Result<Chain, StartError> {
+    let parts = ChainParts {
+        clock: Arc::new(SteadyClock::new(Arc::new(SystemClock::new()))),
+        entropy: Arc::new(SystemEntropy),
+        metrics: Metrics::disabled().into(),
+    };
+    Ok(model::chain(&config.provider, &Client::new(config.channels.send_timeout)?, parts)?)
 }
 
 /// What a command needs beside a running server: the store and the pairing service.
@@ -302,6 +332,7 @@ async fn sweep(store: Arc<SqliteStore>, inbox: Arc<InboxService>, stopping: Canc
                 }
             }
         }
+        index(&store, &stopping).await;
         rounds += 1;
         let caught_up = match rounds % CATCH_UP_EVERY {
             0 => inbox.catch_up().await,
@@ -309,6 +340,25 @@ async fn sweep(store: Arc<SqliteStore>, inbox: Arc<InboxService>, stopping: Canc
         };
         if let Err(error) = caught_up {
             tracing::warn!(%error, "what waits in the inbox could not be read; it is tried again");
+        }
+    }
+}
+
+/// Lets what was remembered lately be searched. The writer rests between two steps for some times as long as they take.
+async fn index(store: &SqliteStore, stopping: &CancellationToken) {
+    loop {
+        match store.index_once().await {
+            Ok(Some(took)) => {
+                let rest = tokio::time::sleep(took * INDEX_REST);
+                if stopping.run_until_cancelled(rest).await.is_none() {
+                    return;
+                }
+            }
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%error, "memory could not be indexed; it is tried again");
+                return;
+            }
         }
     }
 }

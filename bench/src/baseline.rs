@@ -7,16 +7,16 @@ mod transaction;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use moorgate::{
-    domain::delivery::Backoff,
+    domain::{conversation::HistoryLimit, delivery::Backoff},
     http::{self, AppState, HttpSettings, StateParts, server},
     outbound::Client,
-    provider::{Echo, ModelSettings, OpenAi, Provider},
+    provider::{Chain, ChainParts, ChainSettings, Echo, Link, ModelSettings, OpenAi, Provider},
     repository::{
         PairingRepository, RateLimitRepository, StoreStatus, StoreStatusRepository, TokenRepository,
         TurnRepository,
     },
     service::{
-        agent::Agent,
+        agent::{Agent, AgentParts},
         inbox::{InboxParts, InboxService, InboxSettings},
         pairing::PairingService,
         turn::{TurnParts, TurnService},
@@ -104,13 +104,26 @@ fn provider(model_url: Option<&str>) -> Result<Arc<dyn Provider>, String> {
     Ok(Arc::new(provider.map_err(|error| error.to_string())?))
 }
 
+/// The provider within the limits that the gateway has by default.
+fn chain(provider: Arc<dyn Provider>, parts: ChainParts) -> Chain {
+    let timeout = Duration::from_mins(2);
+    let settings = ChainSettings { timeout, max_retries: 2, max_in_flight: 256, max_queued: 1024 };
+    Chain::new(Link { provider, timeout }, Vec::new(), settings, parts)
+}
+
 fn state(repositories: Repositories, provider: Arc<dyn Provider>) -> Result<AppState, String> {
     let Repositories { pairing, tokens, limits, turns } = repositories;
     let clock = Arc::new(SteadyClock::new(Arc::new(SystemClock::new())));
     let metrics = Arc::new(Metrics::prometheus("zeroclaw").map_err(|error| error.to_string())?);
     let entropy = Arc::new(SystemEntropy);
-    let pairing = PairingService::new(pairing, tokens.clone(), entropy, Duration::from_hours(1));
-    let agent = Arc::new(Agent::new(provider, clock.clone(), metrics.clone()));
+    let pairing = PairingService::new(pairing, tokens.clone(), entropy.clone(), Duration::from_hours(1));
+    let agent = Agent::new(AgentParts {
+        chain: chain(provider, ChainParts { clock: clock.clone(), entropy, metrics: metrics.clone() }),
+        conversations: Arc::new(NoInbox),
+        history: HistoryLimit { turns: 0, chars: 0 },
+        max_reply_chars: usize::MAX,
+        metrics: metrics.clone(),
+    });
     let inbox = InboxService::new(InboxParts {
         repository: Arc::new(NoInbox),
         channels: Vec::new(),
@@ -124,6 +137,7 @@ fn state(repositories: Repositories, provider: Arc<dyn Provider>) -> Result<AppS
             delivery_attempts: 1,
             backoff: Backoff { first: Duration::ZERO, longest: Duration::ZERO },
             apology: None,
+            max_message_chars: usize::MAX,
         },
     });
     let turns = TurnService::new(TurnParts {
@@ -132,7 +146,9 @@ fn state(repositories: Repositories, provider: Arc<dyn Provider>) -> Result<AppS
         status: Arc::new(AlwaysFine),
         agent,
         clock: clock.clone(),
+        entropy: Arc::new(SystemEntropy),
         metrics: metrics.clone(),
+        saves_memory: false,
         max_in_flight: 1024,
     });
     Ok(AppState::new(StateParts {

@@ -1,4 +1,4 @@
-//! The language models that the configuration names, as one provider.
+//! The language models that the configuration names, as one chain.
 
 use std::sync::Arc;
 
@@ -11,19 +11,32 @@ use crate::{
 };
 
 /// The first provider with its fallbacks behind it.
-pub(super) fn provider(
+pub(super) fn chain(
     config: &config::Provider,
     client: &Client,
     parts: ChainParts,
-) -> Result<Arc<dyn Provider>, SetupError> {
+) -> Result<Chain, SetupError> {
     let fallbacks: Result<Vec<_>, _> = config.fallbacks.iter().map(|model| link(model, client)).collect();
-    let settings = ChainSettings {
+    Ok(Chain::new(link(&config.model, client)?, fallbacks?, settings(config), parts))
+}
+
+/// A provider that came from outside, asked once for each answer.
+pub(super) fn chain_of_one(
+    provider: Arc<dyn Provider>,
+    config: &config::Provider,
+    parts: ChainParts,
+) -> Chain {
+    let settings = ChainSettings { max_retries: 0, ..settings(config) };
+    Chain::new(Link { provider, timeout: config.timeout }, Vec::new(), settings, parts)
+}
+
+fn settings(config: &config::Provider) -> ChainSettings {
+    ChainSettings {
         timeout: config.timeout,
         max_retries: config.max_retries,
         max_in_flight: config.max_in_flight as usize,
         max_queued: config.max_queued as usize,
-    };
-    Ok(Arc::new(Chain::new(link(&config.model, client)?, fallbacks?, settings, parts)))
+    }
 }
 
 fn link(model: &config::Model, client: &Client) -> Result<Link, SetupError> {

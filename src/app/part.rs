@@ -10,7 +10,8 @@ use crate::{
     },
     config::{self, Config, MetricsBackend, PairedToken, Synchronous},
     domain::{
-        allow_list::AllowList, channel::ChannelKind, delivery::Backoff, secret::Secret, token::TokenHash,
+        allow_list::AllowList, channel::ChannelKind, conversation::HistoryLimit, delivery::Backoff,
+        secret::Secret, token::TokenHash,
     },
     http::{HttpSettings, server::Limits},
     outbound::Client,
@@ -57,7 +58,8 @@ pub(super) fn store_limits(config: &Config) -> StoreLimits {
         signature_per_minute: config.channels.bad_signature_rate_limit_per_minute,
         channels: served(&config.channels),
         waiting_messages: config.channels.max_waiting_messages.into(),
-        retention: retention(&config.database),
+        saves_memory: config.memory.auto_save,
+        retention: retention(config),
     }
 }
 
@@ -86,6 +88,10 @@ pub(super) fn connection_limits(config: &Config) -> Limits {
     }
 }
 
+pub(super) fn history_limit(config: &Config) -> HistoryLimit {
+    HistoryLimit { turns: config.conversation.history_turns, chars: config.conversation.history_max_chars }
+}
+
 pub(super) fn inbox_settings(config: &Config) -> InboxSettings {
     let channels = &config.channels;
     InboxSettings {
@@ -94,6 +100,7 @@ pub(super) fn inbox_settings(config: &Config) -> InboxSettings {
         delivery_attempts: channels.delivery_max_attempts,
         backoff: Backoff { first: channels.retry_first, longest: channels.retry_longest },
         apology: channels.failure_reply.clone(),
+        max_message_chars: config.conversation.max_message_chars,
     }
 }
 
@@ -103,12 +110,14 @@ fn served(channels: &config::Channels) -> Vec<ChannelKind> {
     ChannelKind::ALL.into_iter().zip(configured).filter_map(|(kind, is)| is.then_some(kind)).collect()
 }
 
-fn retention(database: &config::Database) -> Retention {
+fn retention(config: &Config) -> Retention {
+    let database = &config.database;
     let keep = |kept: config::Retention| Keep { age: kept.max_age, rows: kept.max_rows.map(u64::from) };
     Retention {
         messages: keep(database.messages),
         answers: keep(database.answers),
         deliveries: keep(database.deliveries),
+        memories: keep(config.memory.retention),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The command line: one file for each command, one exit code for each kind of failure.
 
+mod ask;
+mod memory;
 mod pair;
 mod serve;
 mod token;
@@ -34,12 +36,19 @@ const EXAMPLES: &str = "Examples:
   moorgate                          serve on 127.0.0.1:3000, database ./moorgate.db
   moorgate serve --port 0           serve on a free port
   moorgate pair                     issue a pairing code, also beside a running server
-  moorgate token create --label ci  print a new token";
+  moorgate token create --label ci  print a new token
+  moorgate ask hello                try the configured model
+  moorgate memory search bicycle    what users said of it";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gateway (the default)
     Serve(serve::ServeArgs),
+    /// Ask the configured model one question, to try a configuration
+    Ask(ask::AskArgs),
+    /// Look into what users said
+    #[command(subcommand)]
+    Memory(memory::MemoryCommand),
     /// Issue a one-time pairing code
     Pair(pair::PairArgs),
     /// Work with bearer tokens
@@ -70,6 +79,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match arguments.command.unwrap_or(Command::Serve(arguments.serve)) {
         Command::Serve(arguments) => serve::run(arguments),
+        Command::Ask(arguments) => ask::run(arguments),
+        Command::Memory(command) => memory::run(command),
         Command::Pair(arguments) => pair::run(arguments),
         Command::Token(command) => token::run(command),
     };

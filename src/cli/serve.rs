@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{Failure, FileArgs, load, print};
 use crate::{
     app::{App, Parts},
-    config::{Config, LogFormat, LogLevel, Override, ProviderKind},
+    config::{Config, LogFormat, LogLevel, Model, Override, ProviderKind},
     http::channel_path,
     telemetry::{self, logs},
 };
@@ -126,9 +126,11 @@ fn banner(config: &Config, app: &App) -> String {
 }
 
 fn provider_line(config: &Config) -> String {
-    let model = &config.provider.model;
-    match model.kind {
+    let one = |model: &Model| match model.kind {
         ProviderKind::Echo => "echo: it answers with the message itself; set [provider] for a model".into(),
         kind => format!("{}: {} at {}", kind.as_str(), model.name, model.base_url),
-    }
+    };
+    let provider = &config.provider;
+    let all = std::iter::once(&provider.model).chain(&provider.fallbacks).map(one);
+    all.collect::<Vec<_>>().join(", then ")
 }

@@ -57,7 +57,7 @@ impl Database {
 }
 
 impl Retention {
-    fn read(r: &mut Reader<'_>, days_key: &'static str, rows_key: &'static str) -> Self {
+    pub(super) fn read(r: &mut Reader<'_>, days_key: &'static str, rows_key: &'static str) -> Self {
         let days: u64 = r.integer(days_key, 0..=36_500);
         let rows = r.integer(rows_key, 0..=1_000_000_000);
         Self {

@@ -16,6 +16,7 @@ use std::{
 
 mod base_url;
 mod channel;
+mod conversation;
 mod database;
 mod environment;
 mod error;
@@ -32,6 +33,7 @@ mod tests;
 mod value;
 
 pub use channel::{Channels, LinqChannel, NextcloudTalkChannel, WebhookChannel, WhatsAppChannel};
+pub use conversation::{Conversation, Memory};
 pub use database::{Database, Retention, Synchronous};
 pub use error::{ConfigError, Problem, Source};
 pub use gateway::{Gateway, PairedToken};
@@ -50,6 +52,10 @@ pub struct Config {
     pub database: Database,
     /// `[provider]`.
     pub provider: Provider,
+    /// `[conversation]`.
+    pub conversation: Conversation,
+    /// `[memory]`.
+    pub memory: Memory,
     /// `[observability]`.
     pub observability: Observability,
     /// `[channels_config]`.
@@ -107,6 +113,8 @@ impl Config {
             gateway: Gateway::read(r),
             database: Database::read(r),
             provider: Provider::read(r),
+            conversation: Conversation::read(r),
+            memory: Memory::read(r),
             observability: Observability::read(r),
             channels: Channels::read(r),
             file: None,

@@ -1,6 +1,6 @@
 //! Messages: what a client asks, and what came of it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// The text of a message: not blank.
 #[derive(Clone, PartialEq, Eq)]
@@ -89,6 +89,19 @@ pub struct Usage {
     pub prompt_tokens: Option<u64>,
     /// Tokens that it wrote.
     pub completion_tokens: Option<u64>,
+}
+
+/// What a turn took, for the books.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Account {
+    /// The kind of provider that answered, or was called last; `None`: none was called.
+    pub provider: Option<&'static str>,
+    /// Calls of providers, retries and fallbacks included.
+    pub calls: u32,
+    /// The time from the question to its end, waiting for room and pauses included.
+    pub took: Duration,
+    /// The tokens of the answer.
+    pub usage: Usage,
 }
 
 #[cfg(test)]

@@ -3,13 +3,16 @@
 //! A value that exists is valid: the constructors are the only places that look at raw text.
 
 pub mod allow_list;
+pub mod bound;
 pub mod breaker;
 pub mod channel;
 pub mod client;
+pub mod conversation;
 pub mod delivery;
 pub mod hex;
 pub mod id;
 pub mod idempotency;
+pub mod memory;
 pub mod message;
 pub mod pairing;
 pub mod rate;

@@ -35,6 +35,7 @@ pub(super) enum ApiError {
     WrongSecret,
     InvalidBody,
     InvalidKey,
+    InvalidSession,
     KeyRunning(Duration),
     KeyMismatch,
     ProviderFailed,
@@ -81,7 +82,9 @@ impl ApiError {
             Self::Unauthorized { .. } | Self::WrongSecret | Self::InvalidSignature => {
                 StatusCode::UNAUTHORIZED
             }
-            Self::InvalidBody | Self::InvalidKey | Self::InvalidPayload => StatusCode::BAD_REQUEST,
+            Self::InvalidBody | Self::InvalidKey | Self::InvalidSession | Self::InvalidPayload => {
+                StatusCode::BAD_REQUEST
+            }
             Self::KeyRunning(_) => StatusCode::CONFLICT,
             Self::KeyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
             Self::ProviderFailed | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -108,6 +111,7 @@ impl ApiError {
             Self::WrongSecret => "Unauthorized — invalid or missing X-Webhook-Secret header",
             Self::InvalidBody => "Invalid JSON body. Expected: {\"message\": \"...\"}",
             Self::InvalidKey => "Invalid idempotency key. Expected 1 to 255 visible ASCII characters",
+            Self::InvalidSession => "Invalid session id. Expected 1 to 255 visible ASCII characters",
             Self::KeyRunning(_) => "Request with this idempotency key is still being processed",
             Self::KeyMismatch => "Idempotency key was used with a different request body",
             Self::ProviderFailed => "LLM request failed",
@@ -245,6 +249,11 @@ mod tests {
                 ApiError::InvalidKey,
                 400,
                 r#"{"error":"Invalid idempotency key. Expected 1 to 255 visible ASCII characters"}"#,
+            ),
+            (
+                ApiError::InvalidSession,
+                400,
+                r#"{"error":"Invalid session id. Expected 1 to 255 visible ASCII characters"}"#,
             ),
             (
                 ApiError::KeyRunning(WAIT),

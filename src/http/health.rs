@@ -5,7 +5,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::{reply, state::AppState};
-use crate::service::inbox::ChannelsHealth;
+use crate::{provider::ProviderHealth, service::inbox::ChannelsHealth};
 
 #[derive(Serialize)]
 struct Health {
@@ -25,6 +25,7 @@ struct Components {
     gateway: &'static str,
     channels: &'static str,
     scheduler: &'static str,
+    provider: &'static str,
 }
 
 /// The process is alive, or there would be no answer; the components tell the rest.
@@ -36,7 +37,13 @@ pub(super) async fn get(State(state): State<AppState>) -> Response {
         ChannelsHealth::Ok => "ok",
         ChannelsHealth::Degraded => "degraded",
     };
-    let components = Components { gateway: word(status.writes), channels, scheduler: word(status.sweeper) };
+    let provider = match state.turns.provider_health() {
+        ProviderHealth::Ok => "ok",
+        ProviderHealth::Degraded => "degraded",
+        ProviderHealth::Down => "error",
+    };
+    let (gateway, scheduler) = (word(status.writes), word(status.sweeper));
+    let components = Components { gateway, channels, scheduler, provider };
     let runtime = Runtime { components, uptime_secs: state.uptime().as_secs() };
     let paired = state.tokens.any_live(state.clock.now());
     reply::json(StatusCode::OK, &Health { status: "ok", paired, runtime })

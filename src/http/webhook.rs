@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     error::ApiError,
-    extract::{bearer::Bearer, client::Client, key, message},
+    extract::{bearer::Bearer, client::Client, key, message, session},
     limit, reply,
     state::AppState,
 };
@@ -44,7 +44,7 @@ struct ReplayResponse<'a> {
     model: &'a str,
 }
 
-/// Rate limit, bearer, secret or signature, body, key, work: in this order.
+/// Rate limit, bearer, secret or signature, body, key, session, work: in this order.
 pub(super) async fn post(
     State(state): State<AppState>,
     Client(address): Client,
@@ -96,9 +96,12 @@ async fn read(
         (key, _) => key,
     };
     let key = key.map_err(|_| ApiError::InvalidKey)?;
+    let session = session::read(&head.headers).map_err(|_| ApiError::InvalidSession)?;
     Ok(NewTurn {
         owner: bearer.token().map_or(Owner::Address(address), Owner::Token),
         key: key.map(|key| (key, BodyHash(Sha256::digest(&body).into()))),
+        session,
+        memory: None,
         text: Arc::new(text),
         hit: hit.take(),
     })

@@ -7,8 +7,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-
 use super::{
     Kind, Provider, ProviderError, ProviderHealth,
     link::{LimitedProvider, Limits},
@@ -17,7 +15,7 @@ use crate::{
     domain::{
         breaker::Shown,
         delivery::Backoff,
-        message::{Completion, Prompt},
+        message::{Account, Answer, Prompt},
     },
     system::{Entropy, SteadyClock},
     telemetry::Metrics,
@@ -84,17 +82,71 @@ impl Chain {
         Self { first, fallbacks, settings, parts }
     }
 
+    /// The kind of the first provider.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.first.provider.kind()
+    }
+
+    /// The model that the first provider asks; the one that answers may be another.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        self.first.provider.model()
+    }
+
+    /// How far it can be asked now.
+    #[must_use]
+    pub fn health(&self) -> ProviderHealth {
+        let is_every = |shown| self.providers().all(|provider| provider.shown() == shown);
+        if is_every(Shown::Closed) {
+            ProviderHealth::Ok
+        } else if is_every(Shown::Open) {
+            ProviderHealth::Down
+        } else {
+            ProviderHealth::Degraded
+        }
+    }
+
+    /// Answers one message within the deadline, and says what that took.
+    pub async fn answer(&self, prompt: &Prompt) -> (Result<Answer, ProviderError>, Account) {
+        let mut account = Account::default();
+        let began = self.now();
+        let result = self.ask_all(prompt, &mut account).await;
+        account.took = self.now().saturating_sub(began);
+        (result, account)
+    }
+
+    /// Asks one after the other until one answers.
+    async fn ask_all(&self, prompt: &Prompt, account: &mut Account) -> Result<Answer, ProviderError> {
+        let deadline = self.now() + self.settings.timeout;
+        let mut left = self.fallbacks.len();
+        let mut result = self.ask(&self.first, prompt, self.share(deadline, left + 1), account).await;
+        for fallback in &self.fallbacks {
+            let error = match result {
+                Err(error) if error != ProviderError::RefusedByPolicy => error,
+                settled => return settled,
+            };
+            let (kind, class) = (fallback.provider.kind().label().as_str(), error.class());
+            tracing::debug!(kind, class, "no answer: a fallback is asked");
+            let later = self.ask(fallback, prompt, self.share(deadline, left), account).await;
+            result = later.map_err(|later| more_hopeful(error, later));
+            left -= 1;
+        }
+        result
+    }
+
     /// Asks one provider until it answers, it makes no sense to ask it again, or the moment `until` is too near.
     async fn ask(
         &self,
         provider: &LimitedProvider,
         prompt: &Prompt,
         until: Duration,
-    ) -> Result<Completion, ProviderError> {
+        account: &mut Account,
+    ) -> Result<Answer, ProviderError> {
         let mut retry = 0;
         loop {
-            let error = match provider.call(prompt, until).await {
-                Ok(completion) => return Ok(completion),
+            let error = match provider.call(prompt, until, account).await {
+                Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             retry += 1;
@@ -125,46 +177,6 @@ impl Chain {
 
     fn providers(&self) -> impl Iterator<Item = &LimitedProvider> {
         std::iter::once(&self.first).chain(&self.fallbacks)
-    }
-}
-
-#[async_trait]
-impl Provider for Chain {
-    fn kind(&self) -> Kind {
-        self.first.provider.kind()
-    }
-
-    fn model(&self) -> &str {
-        self.first.provider.model()
-    }
-
-    fn health(&self) -> ProviderHealth {
-        let is_every = |shown| self.providers().all(|provider| provider.shown() == shown);
-        if is_every(Shown::Closed) {
-            ProviderHealth::Ok
-        } else if is_every(Shown::Open) {
-            ProviderHealth::Down
-        } else {
-            ProviderHealth::Degraded
-        }
-    }
-
-    async fn answer(&self, prompt: &Prompt) -> Result<Completion, ProviderError> {
-        let deadline = self.now() + self.settings.timeout;
-        let mut left = self.fallbacks.len();
-        let mut result = self.ask(&self.first, prompt, self.share(deadline, left + 1)).await;
-        for fallback in &self.fallbacks {
-            let error = match result {
-                Err(error) if error != ProviderError::RefusedByPolicy => error,
-                settled => return settled,
-            };
-            let (kind, class) = (fallback.provider.kind().label().as_str(), error.class());
-            tracing::debug!(kind, class, "no answer: a fallback is asked");
-            let later = self.ask(fallback, prompt, self.share(deadline, left)).await;
-            result = later.map_err(|later| more_hopeful(error, later));
-            left -= 1;
-        }
-        result
     }
 }
 

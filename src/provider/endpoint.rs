@@ -48,8 +48,8 @@ const TOO_LONG_CODES: [&str; 3] =
     ["context_length_exceeded", "exceed_context_size_error", "request_too_large"];
 
 /// What the message says in that case where no code does: Anthropic, vLLM, Ollama.
-const TOO_LONG_SENTENCES: [&str; 3] =
-    ["prompt is too long", "maximum context length", "exceeds the context length"];
+const TOO_LONG_SENTENCES: [&str; 4] =
+    ["prompt is too long", "exceed context limit", "maximum context length", "exceeds the context length"];
 
 /// Codes that mean a prompt that the vendor will not answer: `OpenAI`, and `OpenAI` on Azure.
 const POLICY_CODES: [&str; 2] = ["content_policy_violation", "content_filter"];

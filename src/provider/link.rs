@@ -14,7 +14,7 @@ use super::{Provider, ProviderError};
 use crate::{
     domain::{
         breaker::{Breaker, Pass, Shown, Verdict},
-        message::{Completion, Prompt},
+        message::{Account, Answer, Completion, Prompt},
     },
     system::SteadyClock,
     telemetry::{Metrics, metrics::LevelGuard},
@@ -67,19 +67,29 @@ impl LimitedProvider {
         self.guarded().breaker.shown(self.clock.monotonic())
     }
 
-    /// Calls the provider once, as soon as there is room for the call, and not beyond the moment `until`.
-    pub(super) async fn call(&self, prompt: &Prompt, until: Duration) -> Result<Completion, ProviderError> {
+    /// Calls the provider once, as soon as there is room for the call, and not beyond the moment `until`. A call that is made is
+    /// put on the account, and so are the tokens of its answer.
+    pub(super) async fn call(
+        &self,
+        prompt: &Prompt,
+        until: Duration,
+        account: &mut Account,
+    ) -> Result<Answer, ProviderError> {
         // What must not be called is not waited for either; what has waited asks once more.
         self.guarded().breaker.check(self.clock.monotonic()).map_err(ProviderError::Suspended)?;
         let left = until.saturating_sub(self.clock.monotonic());
         let slot = timeout(left, self.slots.enter()).await.map_err(|_| ProviderError::TimedOut(left))?;
         let _slot = slot.ok_or(ProviderError::QueueFull)?;
         let attempt = self.enter().map_err(ProviderError::Suspended)?;
+        account.provider = Some(self.provider.kind().label().as_str());
+        account.calls += 1;
         let given = self.limits.timeout.min(until.saturating_sub(self.clock.monotonic()));
         let answer = timeout(given, self.provider.answer(prompt)).await;
         let result = answer.unwrap_or(Err(ProviderError::TimedOut(given)));
         attempt.ended(&result, given);
-        result
+        let completion = result?;
+        account.usage = completion.usage;
+        Ok(completion.answer)
     }
 
     fn enter(&self) -> Result<Attempt<'_>, Duration> {

@@ -99,7 +99,7 @@ impl ModelSettings {
     }
 }
 
-/// How far a provider can be asked, by what came of its last calls.
+/// How far a [`Chain`] can be asked, by what came of its last calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProviderHealth {
     /// Nothing is known to be wrong.
@@ -118,11 +118,6 @@ pub trait Provider: Send + Sync {
 
     /// The model it asks; the one that answers may be another.
     fn model(&self) -> &str;
-
-    /// How far it can be asked now.
-    fn health(&self) -> ProviderHealth {
-        ProviderHealth::Ok
-    }
 
     /// Answers one message. It keeps its own deadline.
     async fn answer(&self, prompt: &Prompt) -> Result<Completion, ProviderError>;

@@ -95,7 +95,7 @@ impl Choice {
         if self.finish_reason.as_deref() == Some("content_filter") {
             return Err(ProviderError::RefusedByPolicy);
         }
-        content.ok_or(match refusal {
+        content.filter(|text| !text.trim().is_empty()).ok_or(match refusal {
             Some(_) => ProviderError::RefusedByPolicy,
             None => ProviderError::BadResponse("no content"),
         })

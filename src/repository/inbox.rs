@@ -7,7 +7,7 @@ use crate::domain::{
     channel::{Address, ChannelKind, Payload},
     delivery::ReplyKind,
     id::{ConversationId, DeliveryId, MessageId},
-    message::{Answer, MessageText},
+    message::{Account, Answer, MessageText},
     time::Millis,
 };
 
@@ -23,8 +23,14 @@ pub trait InboxRepository: Send + Sync {
     /// Leases what is next in a conversation to this run.
     async fn next(&self, conversation: ConversationId, now: Millis) -> Result<Next, StoreError>;
 
-    /// Writes what came of the work on a message, and the replies with it; leases the first of them.
-    async fn answered(&self, job: &AnswerJob, end: AnswerEnd, now: Millis) -> Result<Next, StoreError>;
+    /// Writes what came of the work on a message and what it took, and the replies with it; leases the first of them.
+    async fn answered(
+        &self,
+        job: &AnswerJob,
+        end: AnswerEnd,
+        account: Account,
+        now: Millis,
+    ) -> Result<Next, StoreError>;
 
     /// Writes what came of sending a part of a reply; leases the next part, if there is one.
     async fn sent(&self, job: &SendJob, end: SendEnd, now: Millis) -> Result<Next, StoreError>;

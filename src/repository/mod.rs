@@ -7,17 +7,21 @@
 //! commit: [`RateLimitRepository::hit`] returns a [`PendingHit`], and [`TurnRepository::claim`] a [`Lease`]. Neither can
 //! get lost: a hit that is dropped is written all the same, and the key of a lease that was never begun is given back.
 
+mod conversation;
 mod inbox;
+mod memory;
 mod pairing;
 mod rate_limit;
 mod status;
 mod token;
 mod turn;
 
+pub use conversation::ConversationRepository;
 pub use inbox::{
     AcceptOutcome, AnswerEnd, AnswerJob, InboxRepository, NewCall, Next, Reply, SendEnd, SendJob, TakenOver,
     Unfinished,
 };
+pub use memory::MemoryRepository;
 pub use pairing::{NewCode, PairingRepository, RedeemOutcome, Redemption};
 pub use rate_limit::{Budget, HitOutcome, HitSink, PendingHit, RateLimitRepository};
 pub use status::{StoreStatus, StoreStatusRepository};

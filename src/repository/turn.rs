@@ -7,9 +7,11 @@ use async_trait::async_trait;
 use super::{PendingHit, StoreError};
 use crate::domain::{
     client::Owner,
+    conversation::SessionId,
     id::MessageId,
     idempotency::{BodyHash, IdempotencyKey},
-    message::{Answer, MessageText},
+    memory::MemoryKey,
+    message::{Account, Answer, MessageText},
     time::Millis,
 };
 
@@ -40,6 +42,10 @@ pub struct NewTurn {
     pub owner: Owner,
     /// Its key, and the body that the key is bound to.
     pub key: Option<(IdempotencyKey, BodyHash)>,
+    /// Its conversation; `None`: it has none before it.
+    pub session: Option<SessionId>,
+    /// The name under which it is remembered; `None`: it is not.
+    pub memory: Option<MemoryKey>,
     /// What it says.
     pub text: Arc<MessageText>,
     /// The hit it was admitted with.
@@ -105,6 +111,8 @@ impl Drop for Lease {
             let turn = NewTurn {
                 owner: self.turn.owner,
                 key: self.turn.key.take(),
+                session: self.turn.session.take(),
+                memory: self.turn.memory,
                 text: Arc::clone(&self.turn.text),
                 hit: self.turn.hit.take(),
             };
@@ -123,7 +131,7 @@ impl fmt::Debug for Lease {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TurnEnd {
     /// With an answer.
-    Answered(Answer),
+    Answered(Answer, Account),
     /// Without; why, in one word.
-    Failed(&'static str),
+    Failed(&'static str, Account),
 }

@@ -1,86 +1,174 @@
-//! Asking the model, with everything that is counted about it.
+//! Asking the model, with everything that is told to it and counted about it.
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
+use super::session::{Place, Sessions};
 use crate::{
-    domain::message::{Answer, Completion, MessageText, Prompt},
-    provider::{Provider, ProviderError, ProviderHealth},
-    system::SteadyClock,
+    domain::{
+        bound::cut,
+        conversation::{Conversation, HistoryLimit},
+        message::{Account, Answer, MessageText, Prompt},
+    },
+    provider::{Chain, ProviderError, ProviderHealth},
+    repository::{ConversationRepository, StoreError},
     telemetry::{
         Metrics,
         metrics::{Component, LevelGuard, ModelMetrics, TurnOutcome},
     },
 };
 
-/// The model, and what is counted about it.
-pub struct Agent {
-    provider: Arc<dyn Provider>,
-    clock: Arc<SteadyClock>,
-    metrics: Arc<Metrics>,
-    model: ModelMetrics,
+/// What an agent is made of.
+pub struct AgentParts {
+    /// The models.
+    pub chain: Chain,
+    /// What was said before.
+    pub conversations: Arc<dyn ConversationRepository>,
+    /// How much of it the model is told.
+    pub history: HistoryLimit,
+    /// The longest answer, in characters: a longer one is cut.
+    pub max_reply_chars: usize,
+    /// Where it counts.
+    pub metrics: Arc<Metrics>,
 }
 
-/// Work that has begun.
-pub(super) struct Begun {
-    /// The model's answer to come.
-    pub(super) work: Pin<Box<dyn Future<Output = Result<Completion, ProviderError>> + Send>>,
-    since: Duration,
+/// The model, what it is told, and what is counted about it.
+pub struct Agent {
+    parts: AgentParts,
+    model: ModelMetrics,
+    sessions: Arc<Sessions>,
+}
+
+/// An answer to come.
+pub(super) type Work = Pin<Box<dyn Future<Output = Ended> + Send>>;
+
+/// What came of asking.
+pub(super) struct Ended {
+    pub(super) result: Result<Answer, AskError>,
+    pub(super) account: Account,
+    /// To be kept until the end is on disk: then the next turn of the session begins.
+    pub(super) held: Held,
+}
+
+/// What a turn holds while it is at work.
+pub(super) struct Held {
+    _place: Option<Place>,
     _level: LevelGuard,
 }
 
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum AskError {
+    /// The provider had none.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// The conversation could not be read.
+    #[error("the conversation cannot be read: {0}")]
+    History(#[from] StoreError),
+}
+
+impl AskError {
+    /// One word for the database.
+    pub(super) const fn class(&self) -> &'static str {
+        match self {
+            Self::Provider(error) => error.class(),
+            Self::History(_) => "storage",
+        }
+    }
+
+    /// Whether the same question may be answered later.
+    pub(super) const fn is_transient(&self) -> bool {
+        match self {
+            Self::Provider(error) => error.is_transient(),
+            Self::History(_) => true,
+        }
+    }
+
+    /// The pause that the provider asks for, or needs.
+    pub(super) const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Provider(error) => error.retry_after(),
+            Self::History(_) => None,
+        }
+    }
+}
+
 impl Agent {
-    /// An agent that asks `provider`.
+    /// An agent that nobody has asked yet.
     #[must_use]
-    pub fn new(provider: Arc<dyn Provider>, clock: Arc<SteadyClock>, metrics: Arc<Metrics>) -> Self {
-        let model = metrics.agent.model(provider.kind().label(), provider.model());
-        Self { provider, clock, metrics, model }
+    pub fn new(parts: AgentParts) -> Arc<Self> {
+        let model = parts.metrics.agent.model(parts.chain.kind().label(), parts.chain.model());
+        Arc::new(Self { parts, model, sessions: Arc::default() })
     }
 
     /// How far the model can be asked now.
     #[must_use]
     pub fn health(&self) -> ProviderHealth {
-        self.provider.health()
+        self.parts.chain.health()
     }
 
-    /// Begins work on a message. What comes of it is to be passed to [`ended`](Self::ended).
-    pub(super) fn begin(&self, text: Arc<MessageText>) -> Begun {
+    /// An answer to a message of a conversation, or of none. Turns of one session are worked on in the order of these calls.
+    pub(super) fn ask(self: &Arc<Self>, text: Arc<MessageText>, conversation: Option<Conversation>) -> Work {
+        let agent = Arc::clone(self);
+        let mut place = match &conversation {
+            Some(Conversation::Session(session)) => Some(self.sessions.enter(session.clone())),
+            _ => None,
+        };
+        Box::pin(async move {
+            let level = agent.parts.metrics.turns.running();
+            if let Some(place) = &mut place {
+                place.turn().await;
+            }
+            let (result, account) = agent.answer(text, conversation).await;
+            agent.count(&result, &account);
+            Ended { result, account, held: Held { _place: place, _level: level } }
+        })
+    }
+
+    async fn answer(
+        &self,
+        message: Arc<MessageText>,
+        conversation: Option<Conversation>,
+    ) -> (Result<Answer, AskError>, Account) {
+        let history = match conversation {
+            None => Vec::new(),
+            Some(it) => match self.parts.conversations.history(&it, self.parts.history).await {
+                Ok(history) => history,
+                Err(error) => return (Err(error.into()), Account::default()),
+            },
+        };
         self.model.started();
         self.model.requested();
-        let (provider, prompt) = (Arc::clone(&self.provider), Prompt::single(text));
-        Begun {
-            work: Box::pin(async move { provider.answer(&prompt).await }),
-            since: self.clock.monotonic(),
-            _level: self.metrics.turns.running(),
+        let (result, account) = self.parts.chain.answer(&Prompt { history, message }).await;
+        self.model.finished(account.took);
+        self.parts.metrics.agent.latency(account.took);
+        (result.map(|answer| self.within_bounds(answer)).map_err(AskError::from), account)
+    }
+
+    fn within_bounds(&self, answer: Answer) -> Answer {
+        match cut(&answer.text, self.parts.max_reply_chars) {
+            None => answer,
+            Some(text) => {
+                self.parts.metrics.turns.cut();
+                Answer { text, ..answer }
+            }
         }
     }
 
-    /// Counts and logs what came of the work, and passes the answer on.
-    pub(super) fn ended(
-        &self,
-        begun: &Begun,
-        result: Result<Completion, ProviderError>,
-    ) -> Result<Answer, ProviderError> {
-        let took = self.clock.monotonic().saturating_sub(begun.since);
-        self.model.finished(took);
-        self.metrics.agent.latency(took);
-        match &result {
-            Ok(completion) => {
-                self.metrics.turns.outcome(TurnOutcome::Answered);
-                self.metrics.agent.used(completion.usage);
+    fn count(&self, result: &Result<Answer, AskError>, account: &Account) {
+        let metrics = &self.parts.metrics;
+        match result {
+            Ok(_) => {
+                metrics.turns.outcome(TurnOutcome::Answered);
+                metrics.agent.used(account.usage);
             }
             Err(error) => {
                 tracing::warn!(%error, class = error.class(), "a turn failed");
-                self.metrics.turns.outcome(TurnOutcome::Failed);
-                self.metrics.agent.error(Component::Provider);
+                metrics.turns.outcome(TurnOutcome::Failed);
+                metrics.agent.error(match error {
+                    AskError::Provider(_) => Component::Provider,
+                    AskError::History(_) => Component::Storage,
+                });
             }
         }
-        result.map(|completion| completion.answer)
-    }
-
-    /// Answers a message.
-    pub(super) async fn ask(&self, text: Arc<MessageText>) -> Result<Answer, ProviderError> {
-        let mut begun = self.begin(text);
-        let result = (&mut begun.work).await;
-        self.ended(&begun, result)
     }
 }

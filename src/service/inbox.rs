@@ -17,9 +17,11 @@ use super::{agent::Agent, schedule::Schedule, worker::Worker};
 use crate::{
     channel::Channel,
     domain::{
-        channel::{ChannelKind, Inbound, Payload},
+        bound::cut,
+        channel::{ChannelKind, Content, Inbound, Payload},
         delivery::Backoff,
         id::ConversationId,
+        message::MessageText,
         time::Millis,
     },
     repository::{AcceptOutcome, InboxRepository, NewCall, Next, StoreError, TakenOver},
@@ -64,6 +66,8 @@ pub struct InboxSettings {
     pub backoff: Backoff,
     /// What the sender is told when there is no answer; `None`: nothing.
     pub apology: Option<String>,
+    /// The longest message, in characters: a longer one is cut.
+    pub max_message_chars: usize,
 }
 
 /// The inbox of the channels.
@@ -187,6 +191,9 @@ impl InboxService {
         skipped.into_iter().map(ItemOutcome::from).for_each(|outcome| metrics.item(kind, outcome));
         (0..statuses.len()).for_each(|_| metrics.item(kind, ItemOutcome::Status));
         let is_new = self.leave_out_replays(kind, &mut messages);
+        for message in &mut messages {
+            self.keep_within_bounds(message);
+        }
         loop {
             let rest = (rest_of(&mut messages), rest_of(&mut statuses));
             let payload = Payload { messages, statuses, skipped: Vec::new() };
@@ -219,6 +226,16 @@ impl InboxService {
         }
         (0..replays).for_each(|_| self.parts.metrics.channels.item(kind, ItemOutcome::TooOld));
         replays == 0
+    }
+
+    fn keep_within_bounds(&self, message: &mut Inbound) {
+        let Content::Text(text) = &mut message.content else { return };
+        if let Some(shorter) =
+            cut(text.as_str(), self.parts.settings.max_message_chars).and_then(MessageText::new)
+        {
+            self.parts.metrics.channels.cut();
+            *text = shorter;
+        }
     }
 
     fn begin_work(&self, kind: ChannelKind, conversations: &[ConversationId], known: usize) {

@@ -4,5 +4,6 @@ pub mod agent;
 pub mod inbox;
 pub mod pairing;
 mod schedule;
+mod session;
 pub mod turn;
 mod worker;

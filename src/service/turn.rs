@@ -16,22 +16,22 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     domain::{
-        idempotency::running_retry_after,
-        message::{Answer, Completion},
+        conversation::Conversation, idempotency::running_retry_after, memory::MemoryKey, message::Answer,
+        time::Millis,
     },
-    provider::{ProviderError, ProviderHealth},
+    provider::ProviderHealth,
     repository::{
         ClaimOutcome, Lease, NewTurn, RateLimitRepository, StoreError, StoreStatusRepository, TurnEnd,
         TurnRepository, Written,
     },
-    system::SteadyClock,
+    system::{Entropy, SteadyClock},
     telemetry::{
         Metrics,
         metrics::{IdempotencyOutcome, TurnOutcome as Outcome},
     },
 };
 
-use super::agent::{Agent, Begun};
+use super::agent::{Agent, Ended, Held, Work};
 
 /// The first and the longest pause between two tries to write an answer.
 const SETTLE_PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
@@ -65,8 +65,12 @@ pub struct TurnParts {
     pub agent: Arc<Agent>,
     /// The time.
     pub clock: Arc<SteadyClock>,
+    /// Randomness, for names of what is remembered.
+    pub entropy: Arc<dyn Entropy>,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
+    /// Whether messages are remembered.
+    pub saves_memory: bool,
     /// Turns that may be at work at the same time.
     pub max_in_flight: usize,
 }
@@ -105,9 +109,10 @@ impl TurnService {
         let now = self.parts.clock.now();
         let claimed = if new.key.is_some() { IdempotencyOutcome::Claimed } else { IdempotencyOutcome::None };
         let (counted, reply) = match self.parts.turns.claim(new, now).await? {
-            ClaimOutcome::Claimed(lease) => match Arc::clone(&self.in_flight).try_acquire_owned() {
+            ClaimOutcome::Claimed(mut lease) => match Arc::clone(&self.in_flight).try_acquire_owned() {
                 Ok(permit) => {
                     self.parts.metrics.admission.idempotency(claimed);
+                    lease.turn.memory = self.memory_key(&lease.turn, now)?;
                     return self.work(lease, permit).await;
                 }
                 Err(_) => return self.refuse(lease).await,
@@ -122,19 +127,23 @@ impl TurnService {
         Ok(reply)
     }
 
-    /// Goes on with what an earlier run began, each turn as soon as there is room for it.
+    /// Goes on with what an earlier run began, each turn as soon as there is room for it. Turns of one session keep their
+    /// order: they take their places here, and get room in the same order.
     pub fn resume(self: &Arc<Self>, leases: Vec<Lease>) {
-        for lease in leases {
-            let service = Arc::clone(self);
-            self.parts.metrics.turns.outcome(Outcome::Resumed);
-            self.tasks.spawn(async move {
+        let begun: Vec<_> = leases.into_iter().map(|lease| (self.begin(&lease), lease)).collect();
+        let service = Arc::clone(self);
+        self.tasks.spawn(async move {
+            for (work, lease) in begun {
+                service.parts.metrics.turns.outcome(Outcome::Resumed);
                 let Ok(permit) = Arc::clone(&service.in_flight).acquire_owned().await else { return };
-                let mut begun = service.begin(&lease);
-                let result = (&mut begun.work).await;
-                drop(permit);
-                service.finish(lease, begun, result).await.ok();
-            });
-        }
+                let resumed = Arc::clone(&service);
+                service.tasks.spawn(async move {
+                    let ended = work.await;
+                    drop(permit);
+                    resumed.finish(lease, ended).await.ok();
+                });
+            }
+        });
     }
 
     /// Waits until no turn is at work. What is not finished when this is dropped stays on record as running, for the next
@@ -159,27 +168,43 @@ impl TurnService {
         Ok(TurnReply::Overloaded)
     }
 
+    /// The name under which a message is remembered.
+    fn memory_key(&self, turn: &NewTurn, now: Millis) -> Result<Option<MemoryKey>, StoreError> {
+        if !self.parts.saves_memory {
+            return Ok(None);
+        }
+        if let Some((key, body)) = &turn.key {
+            return Ok(Some(MemoryKey::of_request(turn.owner, key, *body)));
+        }
+        let mut random = [0; 10];
+        let filled = self.parts.entropy.fill(&mut random);
+        filled.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        Ok(Some(MemoryKey::of_moment(now, &random)))
+    }
+
     /// Works on a claimed message: here if the answer is there at once, else apart from the caller.
     async fn work(
         self: &Arc<Self>,
         mut lease: Lease,
         permit: OwnedSemaphorePermit,
     ) -> Result<TurnReply, StoreError> {
-        let mut begun = self.begin(&lease);
+        let mut work = self.begin(&lease);
         if self.parts.status.status().writes {
-            let at_once = begun.work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-            if let Poll::Ready(result) = at_once {
-                let end = self.end_of(&begun, result);
+            let at_once = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            if let Poll::Ready(ended) = at_once {
+                let (end, _held) = end_of(ended);
                 return self.settle(&mut lease, &end).await;
             }
         }
         let service = Arc::clone(self);
-        let task = self.tasks.spawn(async move { service.begin_and_finish(lease, begun, permit).await });
+        let task = self.tasks.spawn(async move { service.begin_and_finish(lease, work, permit).await });
         task.await.unwrap_or(Ok(TurnReply::Failed))
     }
 
-    fn begin(&self, lease: &Lease) -> Begun {
-        self.parts.agent.begin(Arc::clone(&lease.turn.text))
+    fn begin(&self, lease: &Lease) -> Work {
+        let NewTurn { owner, session, text, .. } = &lease.turn;
+        let conversation = session.clone().map(|session| Conversation::Session((*owner, session)));
+        self.parts.agent.ask(Arc::clone(text), conversation)
     }
 
     /// Writes the claim while the model works. If it cannot be written, the work is dropped: nobody would get its answer. A
@@ -187,7 +212,7 @@ impl TurnService {
     async fn begin_and_finish(
         self: &Arc<Self>,
         mut lease: Lease,
-        mut begun: Begun,
+        mut work: Work,
         permit: OwnedSemaphorePermit,
     ) -> Result<TurnReply, StoreError> {
         let (may_work, mut early) = (self.parts.status.status().writes, None);
@@ -196,38 +221,33 @@ impl TurnService {
             loop {
                 tokio::select! {
                     written = &mut writing => break written?,
-                    result = &mut begun.work, if may_work && early.is_none() => early = Some(result),
+                    ended = &mut work, if may_work && early.is_none() => early = Some(ended),
                 }
             }
         };
         if written == Written::Contended {
             return Ok(TurnReply::Running(CONTENDED_WAIT));
         }
-        let result = match early {
-            Some(result) => result,
-            None => (&mut begun.work).await,
+        let ended = match early {
+            Some(ended) => ended,
+            None => work.await,
         };
         drop(permit);
-        self.finish(lease, begun, result).await
+        self.finish(lease, ended).await
     }
 
     /// Writes what came of work that is on record. An answer that cannot be written is kept until it can.
-    async fn finish(
-        self: &Arc<Self>,
-        mut lease: Lease,
-        begun: Begun,
-        result: Result<Completion, ProviderError>,
-    ) -> Result<TurnReply, StoreError> {
-        let end = self.end_of(&begun, result);
+    async fn finish(self: &Arc<Self>, mut lease: Lease, ended: Ended) -> Result<TurnReply, StoreError> {
+        let (end, held) = end_of(ended);
         let settled = self.settle(&mut lease, &end).await;
         if settled.is_err() {
             let service = Arc::clone(self);
-            self.tasks.spawn(async move { service.settle_at_last(lease, end).await });
+            self.tasks.spawn(async move { service.settle_at_last(lease, end, held).await });
         }
         settled
     }
 
-    async fn settle_at_last(&self, mut lease: Lease, end: TurnEnd) {
+    async fn settle_at_last(&self, mut lease: Lease, end: TurnEnd, _held: Held) {
         let (mut pause, longest) = SETTLE_PAUSE;
         while !self.stopping.is_cancelled() {
             tokio::select! {
@@ -247,16 +267,19 @@ impl TurnService {
         match self.parts.turns.settle(lease, end, self.parts.clock.now()).await? {
             Written::Contended => Ok(TurnReply::Running(CONTENDED_WAIT)),
             Written::Done => Ok(match end {
-                TurnEnd::Answered(answer) => TurnReply::Answered(answer.clone()),
-                TurnEnd::Failed(_) => TurnReply::Failed,
+                TurnEnd::Answered(answer, _) => TurnReply::Answered(answer.clone()),
+                TurnEnd::Failed(..) => TurnReply::Failed,
             }),
         }
     }
+}
 
-    fn end_of(&self, begun: &Begun, result: Result<Completion, ProviderError>) -> TurnEnd {
-        match self.parts.agent.ended(begun, result) {
-            Ok(answer) => TurnEnd::Answered(answer),
-            Err(error) => TurnEnd::Failed(error.class()),
-        }
-    }
+/// What is written of work that has ended, and what is held until that is done.
+fn end_of(ended: Ended) -> (TurnEnd, Held) {
+    let Ended { result, account, held } = ended;
+    let end = match result {
+        Ok(answer) => TurnEnd::Answered(answer, account),
+        Err(error) => TurnEnd::Failed(error.class(), account),
+    };
+    (end, held)
 }

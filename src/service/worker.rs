@@ -8,18 +8,22 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use super::inbox::{InboxService, Served};
+use super::{
+    agent::AskError,
+    inbox::{InboxService, Served},
+};
 use crate::{
     channel::{Outbound, Retry, SendError},
     domain::{
+        bound::without_controls,
+        conversation::Conversation,
         delivery::{ONLY_TEXT, ReplyKind},
         hex::Hex,
         id::ConversationId,
-        message::Answer,
+        message::{Account, Answer},
         split::split,
         time::Millis,
     },
-    provider::ProviderError,
     repository::{AnswerEnd, AnswerJob, Next, Reply, SendEnd, SendJob, StoreError},
     telemetry::metrics::{DeliveryOutcome, Direction},
 };
@@ -61,8 +65,8 @@ impl Worker {
         loop {
             let written = match next {
                 Next::Answer(job) => {
-                    let end = self.answer(&job).await;
-                    self.keep(|| repository.answered(&job, end.clone(), service.now())).await
+                    let (end, account) = self.answer(&job).await;
+                    self.keep(|| repository.answered(&job, end.clone(), account, service.now())).await
                 }
                 Next::Send(job) => {
                     let end = self.send(&job).await;
@@ -112,15 +116,19 @@ impl Worker {
         self.now().plus(self.service.parts.settings.backoff.pause(attempt, asked, u64::from_le_bytes(random)))
     }
 
-    async fn answer(&self, job: &AnswerJob) -> AnswerEnd {
-        let Some(text) = job.text.clone() else { return self.notice() };
+    async fn answer(&self, job: &AnswerJob) -> (AnswerEnd, Account) {
+        let Some(text) = job.text.clone() else { return (self.notice(), Account::default()) };
         if job.attempt > self.service.parts.settings.message_attempts {
-            return AnswerEnd::Failed("crashed", self.apology()); // it may be what kills the process
+            // It may be what kills the process.
+            return (AnswerEnd::Failed("crashed", self.apology()), Account::default());
         }
-        match self.service.parts.agent.ask(Arc::new(text)).await {
+        let conversation = Conversation::Channel(job.conversation);
+        let ended = self.service.parts.agent.ask(Arc::new(text), Some(conversation)).await;
+        let end = match ended.result {
             Ok(answer) => self.reply(answer),
             Err(error) => self.no_answer(job.attempt, &error),
-        }
+        };
+        (end, ended.account)
     }
 
     /// Who sends a picture or the like is told, in its turn, that only text is understood.
@@ -130,7 +138,8 @@ impl Worker {
     }
 
     fn in_parts(&self, kind: ReplyKind, text: &str) -> Reply {
-        let parts = split(text, self.served.channel.max_part_chars());
+        let text = without_controls(text);
+        let parts = split(&text, self.served.channel.max_part_chars());
         Reply { kind, parts: parts.into_iter().map(str::to_owned).collect() }
     }
 
@@ -142,7 +151,7 @@ impl Worker {
         AnswerEnd::Answered(answer, reply)
     }
 
-    fn no_answer(&self, attempt: u32, error: &ProviderError) -> AnswerEnd {
+    fn no_answer(&self, attempt: u32, error: &AskError) -> AnswerEnd {
         if error.is_transient() && attempt < self.service.parts.settings.message_attempts {
             AnswerEnd::Retry(error.class(), self.after_pause(attempt, error.retry_after()))
         } else {

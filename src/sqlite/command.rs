@@ -20,7 +20,7 @@ pub(super) enum Command {
     /// Count a hit, and say when it is done if anyone waits.
     Hit(Hit, Option<oneshot::Sender<Result<(), StoreError>>>),
     /// Write a turn.
-    Turn(TurnCommand),
+    Turn(Box<TurnCommand>),
     /// Accept a call of a platform.
     Accept(AcceptCommand),
     /// Count a hit and run a step.

@@ -6,7 +6,9 @@
 
 mod batch;
 mod command;
+mod conversation;
 mod error;
+mod full_text;
 mod inbox;
 mod key_filter;
 mod memory;
@@ -68,6 +70,8 @@ pub struct StoreLimits {
     pub channels: Vec<ChannelKind>,
     /// Messages of them that may wait for their answer.
     pub waiting_messages: u64,
+    /// Whether what users say is kept in memory.
+    pub saves_memory: bool,
     /// How long finished things are kept.
     pub retention: Retention,
 }

@@ -46,6 +46,8 @@ pub struct Retention {
     pub answers: Keep,
     /// Replies that were sent, or given up.
     pub deliveries: Keep,
+    /// What users said.
+    pub memories: Keep,
 }
 
 /// Where the rounds stand.
@@ -54,12 +56,13 @@ pub(super) struct Progress {
     messages: i64,
     answers: i64,
     deliveries: i64,
+    conversations: i64,
     rows: i64,
 }
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { messages: 0, answers: 0, deliveries: 0, rows: ROWS.0 }
+        Self { messages: 0, answers: 0, deliveries: 0, conversations: 0, rows: ROWS.0 }
     }
 }
 
@@ -95,7 +98,7 @@ impl Step for Forget {
 
     async fn run(&self, conn: &mut SqliteConnection) -> Result<Forgotten, sqlx::Error> {
         let (now, started) = (self.clock.now(), self.clock.monotonic());
-        let (Retention { messages, answers, deliveries }, old) = (self.retention, self.progress);
+        let (Retention { messages, answers, deliveries, memories }, old) = (self.retention, self.progress);
         let ids = forget_ids(conn, now, old.rows).await?;
         let mut progress = old;
         let newest = newest_message(conn).await?;
@@ -105,8 +108,13 @@ impl Step for Forget {
         progress.answers = forget_answers(conn, old.answers, span, old.rows).await?;
         let span = Span::of(deliveries, newest_delivery(conn).await?, now);
         progress.deliveries = forget_deliveries(conn, old.deliveries, span, old.rows).await?;
+        let span = Span::of(memories, newest_memory(conn).await?, now);
+        let memories = forget_memories(conn, span, old.rows).await?;
+        let conversations;
+        (progress.conversations, conversations) =
+            forget_conversations(conn, old.conversations, old.rows).await?;
         let moved = progress.messages > 0 || progress.deliveries > 0 || progress.answers > old.answers;
-        let more = ids || moved;
+        let more = ids || moved || memories || conversations;
         Ok(Forgotten { progress: progress.paced(self.clock.monotonic().saturating_sub(started)), more })
     }
 
@@ -163,6 +171,11 @@ async fn newest_message(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error>
 
 async fn newest_delivery(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
     let newest = sqlx::query!(r#"SELECT coalesce(max(id), 0) AS "id!: i64" FROM delivery"#).fetch_one(conn);
+    newest.await.map(|newest| newest.id)
+}
+
+async fn newest_memory(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    let newest = sqlx::query!(r#"SELECT coalesce(max(id), 0) AS "id!: i64" FROM memory"#).fetch_one(conn);
     newest.await.map(|newest| newest.id)
 }
 
@@ -276,6 +289,64 @@ async fn forget_deliveries(
     .execute(conn)
     .await?;
     Ok(if more { last_id } else { 0 })
+}
+
+/// Deletes what was said among the oldest rows. Whether there is likely more.
+async fn forget_memories(conn: &mut SqliteConnection, span: Span, rows: i64) -> Result<bool, sqlx::Error> {
+    let next = sqlx::query!(
+        r#"SELECT count(*) AS "old!: i64", count(*) FILTER (WHERE fits) AS "fits!: i64", max(id) FILTER (WHERE fits) AS "last: i64"
+           FROM (SELECT id, created_at_ms,
+                        row_number() OVER (ORDER BY id) = 1 OR sum(octet_length(content)) OVER (ORDER BY id) <= ?4 AS fits
+                 FROM memory ORDER BY id LIMIT ?3)
+           WHERE id <= ?1 OR created_at_ms <= ?2"#,
+        span.to_id,
+        span.before,
+        rows,
+        BYTES
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let Some(last_id) = next.last else { return Ok(false) };
+    sqlx::query!(
+        "DELETE FROM memory WHERE id <= ?1 AND (id <= ?2 OR created_at_ms <= ?3)",
+        last_id,
+        span.to_id,
+        span.before
+    )
+    .execute(conn)
+    .await?;
+    Ok(next.old >= rows || next.fits < next.old)
+}
+
+/// Deletes conversations, among the next rows, of which no answered turn, no waiting message and no due delivery is left.
+/// Returns where to go on, and whether any was deleted.
+async fn forget_conversations(
+    conn: &mut SqliteConnection,
+    after: i64,
+    rows: i64,
+) -> Result<(i64, bool), sqlx::Error> {
+    let next = sqlx::query!(
+        r#"SELECT max(id) AS "last: i64", count(*) AS "rows!: i64"
+           FROM (SELECT id FROM conversation WHERE id > ?1 ORDER BY id LIMIT ?2)"#,
+        after,
+        rows
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let Some(last) = next.last else { return Ok((0, false)) };
+    let deleted = sqlx::query!(
+        "DELETE FROM conversation WHERE id > ?1 AND id <= ?2
+             AND NOT EXISTS (SELECT 1 FROM message AS m WHERE m.conversation_id = conversation.id AND m.state = 'answered')
+             AND NOT EXISTS (SELECT 1 FROM message AS m
+                             WHERE m.conversation_id = conversation.id AND m.state IN ('accepted', 'running'))
+             AND NOT EXISTS (SELECT 1 FROM delivery AS d WHERE d.conversation_id = conversation.id AND d.state = 'due')",
+        after,
+        last
+    )
+    .execute(conn)
+    .await?;
+    let reached = if next.rows < rows { 0 } else { last };
+    Ok((reached, deleted.rows_affected() > 0))
 }
 
 #[cfg(test)]

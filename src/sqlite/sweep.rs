@@ -114,7 +114,7 @@ async fn set_back_by(conn: &mut SqliteConnection, by: Duration, now: Millis) -> 
     .await?;
     sqlx::query!(
         "UPDATE message SET next_attempt_at_ms = next_attempt_at_ms - ?1
-         WHERE conversation_id IS NOT NULL AND state IN ('accepted', 'running')",
+         WHERE channel <> 'webhook' AND state IN ('accepted', 'running')",
         by_ms
     )
     .execute(&mut *conn)

@@ -16,9 +16,10 @@ use super::{
 };
 use crate::{
     domain::{
+        conversation::SessionId,
         id::MessageId,
         idempotency::{BodyHash, IdempotencyKey, KeyProgress, KeyRecord, Verdict},
-        message::{Answer, MessageText},
+        message::{Account, Answer, MessageText},
         time::Millis,
     },
     repository::{
@@ -93,6 +94,8 @@ impl SqliteStore {
         let turn = NewTurn {
             owner: id.0,
             key: Some((id.1, orphan.body)),
+            session: orphan.session,
+            memory: None, // it was saved with the message
             text: Arc::new(MessageText::new(orphan.text)?),
             hit: None,
         };
@@ -173,7 +176,7 @@ impl Shared {
         let command = TurnCommand::of(lease, end.map(|end| (end, now)), hit, reply);
         let claims = command.id.is_none();
         let whole = claims && command.end.is_some();
-        self.enqueue(Command::Turn(command))?;
+        self.enqueue(Command::Turn(command.into()))?;
         if let (true, Some((key, _))) = (claims, &lease.turn.key) {
             self.memory.claim_is_queued(&(lease.turn.owner, key.clone()));
         }
@@ -198,12 +201,17 @@ impl LeaseSink for Shared {
     fn abandon(&self, lease: Lease) {
         let now = self.clock.now();
         let (reply, _) = oneshot::channel();
-        let command = TurnCommand::of(&lease, Some((TurnEnd::Failed("abandoned"), now)), None, reply);
+        let command = TurnCommand::of(
+            &lease,
+            Some((TurnEnd::Failed("abandoned", Account::default()), now)),
+            None,
+            reply,
+        );
         if lease.id.is_none() {
             return self.memory.give_back_keys(command.key_id.iter(), now);
         }
         // If the queue is full or closed, the row stays as it is, and the next start takes it over.
-        self.enqueue(Command::Turn(command)).ok();
+        self.enqueue(Command::Turn(command.into())).ok();
     }
 }
 
@@ -215,6 +223,7 @@ struct Orphan {
     owner: String,
     key: IdempotencyKey,
     body: BodyHash,
+    session: Option<SessionId>,
     text: String,
 }
 
@@ -240,7 +249,7 @@ async fn take_over(
 ) -> Result<(u64, Vec<Orphan>), sqlx::Error> {
     let interrupted = sqlx::query!(
         "UPDATE message SET state = 'interrupted', error_class = 'interrupted', finished_at_ms = ?1
-         WHERE state IN ('accepted', 'running') AND conversation_id IS NULL AND NOT EXISTS (
+         WHERE state IN ('accepted', 'running') AND channel = 'webhook' AND NOT EXISTS (
              SELECT 1 FROM idempotency_key AS k
              WHERE k.owner = message.sender AND k.key = message.idempotency_key AND k.message_id = message.id)",
         now.0
@@ -249,7 +258,7 @@ async fn take_over(
     .await?;
     sqlx::query!(
         "UPDATE message SET state = 'failed', error_class = 'crashed', finished_at_ms = ?1
-         WHERE state IN ('accepted', 'running') AND conversation_id IS NULL AND attempts >= ?2",
+         WHERE state IN ('accepted', 'running') AND channel = 'webhook' AND attempts >= ?2",
         now.0,
         MAX_ATTEMPTS
     )
@@ -263,9 +272,10 @@ async fn take_over(
     .await?;
     let rows = sqlx::query!(
         r#"UPDATE message SET state = 'running', run_id = ?1, attempts = attempts + 1
-           WHERE state IN ('accepted', 'running') AND conversation_id IS NULL
+           WHERE state IN ('accepted', 'running') AND channel = 'webhook'
            RETURNING id AS "id!: i64", received_at_ms AS "received_at_ms!: i64", sender AS "sender!: String",
                      idempotency_key AS "key!: String", text AS "text!: String",
+                     (SELECT c.room FROM conversation AS c WHERE c.id = conversation_id) AS "session: String",
                      (SELECT k.body_hash FROM idempotency_key AS k
                       WHERE k.owner = sender AND k.key = idempotency_key) AS "body_hash!: Vec<u8>""#,
         run_id
@@ -279,6 +289,7 @@ async fn take_over(
             owner: row.sender,
             key: IdempotencyKey::stored(&row.key).ok()?,
             body: BodyHash(row.body_hash.try_into().ok()?),
+            session: row.session.and_then(|session| SessionId::parse(session.as_bytes()).ok()),
             text: row.text,
         })
     });

@@ -60,7 +60,7 @@ impl Batch {
             }
             Command::Turn(turn) => {
                 self.hits.extend(turn.hit);
-                self.turns.push(turn);
+                self.turns.push(*turn);
             }
             Command::Accept(call) => self.calls.push(call),
             Command::Step(hit, step) => {

@@ -7,14 +7,18 @@
     reason = "a test fails by panicking, also in its helpers"
 )]
 
+mod account;
 mod channel;
+mod conversation;
 mod crash;
 mod first_steps;
 mod http;
 mod limit;
+mod memory;
 mod operator;
 mod pairing;
 mod process;
+mod provider;
 mod setting;
 mod storage;
 mod support;

@@ -20,7 +20,11 @@ use crate::support::process::Process;
 const OPEN: (&str, &str) = ("gateway.require_pairing", "false");
 
 /// Where keys are proved to be read.
-const PROOFS: [&str; 18] = [
+const PROOFS: [&str; 22] = [
+    include_str!("conversation/channel.rs"),
+    include_str!("account.rs"),
+    include_str!("conversation.rs"),
+    include_str!("memory.rs"),
     include_str!("setting/secret_file.rs"),
     include_str!("channel/linq.rs"),
     include_str!("support/sender.rs"),

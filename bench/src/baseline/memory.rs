@@ -67,7 +67,7 @@ impl MemoryStore {
 
     fn end(&self, owner: Owner, key: &IdempotencyKey, body: BodyHash, end: &TurnEnd, now: Millis) {
         let mut keys = lock(&self.keys);
-        let TurnEnd::Answered(answer) = end else {
+        let TurnEnd::Answered(answer, _) = end else {
             keys.records.remove(&(owner, key.clone()));
             return;
         };

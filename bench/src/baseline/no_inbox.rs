@@ -2,10 +2,15 @@
 
 use async_trait::async_trait;
 use moorgate::{
-    domain::{id::ConversationId, time::Millis},
+    domain::{
+        conversation::{Conversation, HistoryLimit},
+        id::ConversationId,
+        message::{Account, Exchange},
+        time::Millis,
+    },
     repository::{
-        AcceptOutcome, AnswerEnd, AnswerJob, InboxRepository, NewCall, Next, SendEnd, SendJob, StoreError,
-        TakenOver, Unfinished,
+        AcceptOutcome, AnswerEnd, AnswerJob, ConversationRepository, InboxRepository, NewCall, Next, SendEnd,
+        SendJob, StoreError, TakenOver, Unfinished,
     },
 };
 
@@ -21,7 +26,13 @@ impl InboxRepository for NoInbox {
         Ok(Next::Idle)
     }
 
-    async fn answered(&self, _job: &AnswerJob, _end: AnswerEnd, _now: Millis) -> Result<Next, StoreError> {
+    async fn answered(
+        &self,
+        _job: &AnswerJob,
+        _end: AnswerEnd,
+        _account: Account,
+        _now: Millis,
+    ) -> Result<Next, StoreError> {
         Ok(Next::Idle)
     }
 
@@ -38,6 +49,13 @@ impl InboxRepository for NoInbox {
     }
 
     async fn list_waiting(&self, _after: ConversationId, _limit: u32) -> Result<Vec<Unfinished>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl ConversationRepository for NoInbox {
+    async fn history(&self, _of: &Conversation, _limit: HistoryLimit) -> Result<Vec<Exchange>, StoreError> {
         Ok(Vec::new())
     }
 }

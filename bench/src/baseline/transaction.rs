@@ -43,8 +43,8 @@ impl TransactionStore {
     async fn write(&self, lease: &Lease, end: &TurnEnd, now: Millis) -> Result<i64, sqlx::Error> {
         let owner = lease.turn.owner.to_string();
         let answer = match end {
-            TurnEnd::Answered(answer) => Some(answer.text.as_str()),
-            TurnEnd::Failed(_) => None,
+            TurnEnd::Answered(answer, _) => Some(answer.text.as_str()),
+            TurnEnd::Failed(..) => None,
         };
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query("SELECT revoked_at_ms FROM token WHERE token_hash = ?1")

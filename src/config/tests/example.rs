@@ -4,9 +4,9 @@ use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use super::{
     super::{
-        Channels, Config, Database, Gateway, LogFormat, LogLevel, MetricsBackend, Model, Provider,
-        ProviderKind, Retention, Source, Synchronous, WebhookChannel, environment::variable, load,
-        reader::Reader, setting::Settings,
+        Channels, Config, Conversation, Database, Gateway, LogFormat, LogLevel, Memory, MetricsBackend,
+        Model, Provider, ProviderKind, Retention, Source, Synchronous, WebhookChannel, environment::variable,
+        load, reader::Reader, setting::Settings,
     },
     Folder, config, refusal,
 };
@@ -83,7 +83,7 @@ fn the_defaults_are_those_of_the_contract() {
         fallbacks: Vec::new(),
         timeout: Duration::from_mins(2),
         max_retries: 2,
-        max_in_flight: 64,
+        max_in_flight: 256,
         max_queued: 1024,
     };
     assert_eq!(default.provider, provider);
@@ -99,6 +99,19 @@ fn finished_work_is_kept_for_90_days_and_up_to_a_million_by_default() {
     let kept = Retention { max_age: Some(Duration::from_hours(90 * 24)), max_rows: Some(1_000_000) };
     let Database { messages, answers, deliveries, .. } = Config::default().database;
     assert_eq!([messages, answers, deliveries], [kept; 3]);
+}
+
+#[test]
+fn twenty_turns_are_told_again_and_what_users_say_is_kept_by_default() {
+    let conversation = Conversation {
+        history_turns: 20,
+        history_max_chars: 40_000,
+        max_message_chars: 65_536,
+        max_reply_chars: 100_000,
+    };
+    let retention = Retention { max_age: None, max_rows: Some(1_000_000) };
+    let config = Config::default();
+    assert_eq!((config.conversation, config.memory), (conversation, Memory { auto_save: true, retention }));
 }
 
 #[test]

@@ -6,12 +6,16 @@ const MESSAGE: &str = r#"{
     "id": "msg_013Zva2CMHLNnXjNJJKqJ2EF", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5-20250929",
     "content": [
         {"type": "thinking", "thinking": "They greet me.", "signature": "x"},
+        {"type": "redacted_thinking", "data": "EmwKAhgB"},
         {"type": "text", "text": "Hi! "},
         {"type": "tool_use", "id": "t", "name": "n", "input": {}},
-        {"type": "text", "text": "My name is Claude."}
+        {"type": "text", "text": "My name is Claude.", "citations": null}
     ],
     "stop_reason": "end_turn", "stop_sequence": null,
-    "usage": {"input_tokens": 2095, "output_tokens": 503, "cache_read_input_tokens": 0}
+    "usage": {
+        "input_tokens": 2095, "output_tokens": 503, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0,
+        "service_tier": "standard"
+    }
 }"#;
 
 fn error(r#type: &str, message: &str) -> String {
@@ -56,15 +60,19 @@ async fn what_is_not_set_is_not_sent_but_for_the_tokens() {
 async fn an_end_for_another_reason_is_told() {
     let ended = |reason: &str, content: Value| json!({"content": content, "stop_reason": reason}).to_string();
     let text = json!([{"type": "text", "text": "Once"}]);
+    let tool = json!([{"type": "tool_use", "id": "toolu_1", "name": "n", "input": {"text": "x"}}]);
+    let thoughts = json!([{"type": "thinking", "thinking": "They greet", "signature": ""}]);
     for (reason, content, error) in [
         ("refusal", text.clone(), ProviderError::RefusedByPolicy),
         ("refusal", json!([]), ProviderError::RefusedByPolicy),
         ("model_context_window_exceeded", json!([]), ProviderError::ContextTooLong),
-        ("tool_use", json!([]), ProviderError::BadResponse("no text")),
+        ("tool_use", tool, ProviderError::BadResponse("no text")),
+        ("max_tokens", thoughts, ProviderError::BadResponse("no text")),
+        ("end_turn", json!([]), ProviderError::BadResponse("no text")),
     ] {
         assert_eq!(ask(Anthropic::new, 200, &ended(reason, content)).await, Err(error), "{reason}");
     }
-    for reason in ["max_tokens", "stop_sequence", "model_context_window_exceeded"] {
+    for reason in ["max_tokens", "stop_sequence", "pause_turn", "model_context_window_exceeded"] {
         let completion = ask(Anthropic::new, 200, &ended(reason, text.clone())).await.unwrap();
         assert_eq!(
             (completion.answer.text.as_str(), completion.usage),
@@ -75,6 +83,7 @@ async fn an_end_for_another_reason_is_told() {
     assert_eq!(ask(Anthropic::new, 200, "{}").await, Err(ProviderError::BadResponse("not a message")));
 }
 
+/// <https://platform.claude.com/docs/en/api/errors>
 #[tokio::test]
 async fn each_refusal_has_its_class() {
     for (code, r#type, message, class) in [
@@ -85,17 +94,36 @@ async fn each_refusal_has_its_class() {
             "context_too_long",
         ),
         (
+            400,
+            "invalid_request_error",
+            "input length and `max_tokens` exceed context limit: 199759 + 8192 > 200000, decrease input length or `max_tokens` and try again",
+            "context_too_long",
+        ),
+        (
             413,
             "request_too_large",
             "Request exceeds the maximum allowed number of bytes.",
             "context_too_long",
         ),
         (400, "invalid_request_error", "max_tokens: must be at least 1", "refused"),
+        (
+            400,
+            "invalid_request_error",
+            "Your credit balance is too low to access the Anthropic API.",
+            "refused",
+        ),
+        (402, "billing_error", "There is an issue with your billing.", "refused"),
         (401, "authentication_error", "invalid x-api-key", "unauthorized"),
         (403, "permission_error", "no", "unauthorized"),
         (404, "not_found_error", "model: x", "refused"),
-        (429, "rate_limit_error", "slow down", "rate_limited"),
+        (
+            429,
+            "rate_limit_error",
+            "This request would exceed your organization's rate limit of 50,000 input tokens per minute.",
+            "rate_limited",
+        ),
         (500, "api_error", "Internal server error", "overloaded"),
+        (504, "timeout_error", "Request timed out.", "overloaded"),
         (529, "overloaded_error", "Overloaded", "overloaded"),
     ] {
         let error = ask(Anthropic::new, code, &error(r#type, message)).await.unwrap_err();

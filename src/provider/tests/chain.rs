@@ -116,8 +116,8 @@ fn chain_with<const N: usize>(
     Chain::new(links.next().unwrap(), links.collect(), settings, parts)
 }
 
-fn model_of(outcome: Outcome) -> String {
-    outcome.unwrap().answer.model
+fn model_of(outcome: Result<Answer, ProviderError>) -> String {
+    outcome.unwrap().model
 }
 
 fn asked_to_wait(code: u16, secs: u64) -> Step {
@@ -127,7 +127,7 @@ fn asked_to_wait(code: u16, secs: u64) -> Step {
 #[tokio::test(start_paused = true)]
 async fn who_answers_is_not_asked_again_and_nobody_else_is() {
     let (first, second) = (Script::new("first", []), Script::new("second", []));
-    assert_eq!(model_of(chain([&first, &second], SETTINGS).answer(&hello()).await), "first");
+    assert_eq!(model_of(chain([&first, &second], SETTINGS).answer(&hello()).await.0), "first");
     assert_eq!((first.calls(), second.calls()), (1, 0));
 }
 
@@ -136,7 +136,7 @@ async fn what_may_pass_is_tried_again_after_growing_pauses_and_then_the_fallback
     let errors = [ProviderError::Unreachable("x".into()), status(429), status(529)];
     let (first, second) = (Script::new("first", errors.map(Step::Fail)), Script::new("second", []));
     let start = Instant::now();
-    assert_eq!(model_of(chain([&first, &second], SETTINGS).answer(&hello()).await), "second");
+    assert_eq!(model_of(chain([&first, &second], SETTINGS).answer(&hello()).await.0), "second");
     assert_eq!((first.called_at(start), second.called_at(start)), (vec![0, 250, 750], vec![750]));
 }
 
@@ -144,11 +144,11 @@ async fn what_may_pass_is_tried_again_after_growing_pauses_and_then_the_fallback
 async fn a_pause_that_is_asked_for_is_kept_if_there_is_time() {
     let first = Script::new("first", [asked_to_wait(429, 7)]);
     let start = Instant::now();
-    assert_eq!(model_of(chain([&first], SETTINGS).answer(&hello()).await), "first");
+    assert_eq!(model_of(chain([&first], SETTINGS).answer(&hello()).await.0), "first");
     assert_eq!(first.called_at(start), [0, 7000]);
     let (first, second) = (Script::new("first", [asked_to_wait(503, 60)]), Script::new("second", []));
     let start = Instant::now();
-    assert_eq!(model_of(chain([&first, &second], SETTINGS).answer(&hello()).await), "second");
+    assert_eq!(model_of(chain([&first, &second], SETTINGS).answer(&hello()).await.0), "second");
     assert_eq!((first.called_at(start), second.called_at(start)), (vec![0], vec![0]));
 }
 
@@ -156,7 +156,7 @@ async fn a_pause_that_is_asked_for_is_kept_if_there_is_time() {
 async fn what_will_not_pass_is_not_tried_again_but_elsewhere() {
     for error in [status(401), status(400), ProviderError::ContextTooLong, ProviderError::BadResponse("x")] {
         let (first, second) = (Script::new("first", [Step::Fail(error)]), Script::new("second", []));
-        assert_eq!(model_of(chain([&first, &second], SETTINGS).answer(&hello()).await), "second");
+        assert_eq!(model_of(chain([&first, &second], SETTINGS).answer(&hello()).await.0), "second");
         assert_eq!(first.calls(), 1);
     }
 }
@@ -166,10 +166,10 @@ async fn what_policy_refuses_is_asked_nowhere_else() {
     let refusal = || [Step::Fail(ProviderError::RefusedByPolicy)];
     let (first, second) = (Script::new("first", refusal()), Script::new("second", refusal()));
     let third = Script::new("third", []);
-    let outcome = chain([&first, &second], SETTINGS).answer(&hello()).await;
+    let outcome = chain([&first, &second], SETTINGS).answer(&hello()).await.0;
     assert_eq!((outcome, second.calls()), (Err(ProviderError::RefusedByPolicy), 0));
     let failing = Script::new("failing", [Step::Fail(status(401))]);
-    let outcome = chain([&failing, &second, &third], SETTINGS).answer(&hello()).await;
+    let outcome = chain([&failing, &second, &third], SETTINGS).answer(&hello()).await.0;
     assert_eq!((outcome, third.calls()), (Err(ProviderError::RefusedByPolicy), 0));
 }
 
@@ -178,13 +178,13 @@ async fn one_that_hangs_leaves_an_equal_share_of_the_time_to_the_others() {
     let hanging = |name| Script::new(name, [Step::Hang, Step::Hang, Step::Hang]);
     let (first, second, third) = (hanging("first"), hanging("second"), hanging("third"));
     let start = Instant::now();
-    let outcome = chain([&first, &second, &third], SETTINGS).answer(&hello()).await;
+    let outcome = chain([&first, &second, &third], SETTINGS).answer(&hello()).await.0;
     assert!(matches!(outcome, Err(ProviderError::TimedOut(_))), "{outcome:?}");
     assert_eq!(start.elapsed().as_secs(), 120);
     let called = [&first, &second, &third].map(|script| script.called_at(start));
     assert_eq!(called, [vec![0], vec![40_000], vec![80_000]]);
     let (slow, second) = (Script::new("slow", [Step::AnswerAfter(Duration::from_secs(119))]), second);
-    assert_eq!(model_of(chain([&slow], SETTINGS).answer(&hello()).await), "slow");
+    assert_eq!(model_of(chain([&slow], SETTINGS).answer(&hello()).await.0), "slow");
     assert_eq!(second.calls(), 1);
 }
 
@@ -193,7 +193,7 @@ async fn a_call_takes_no_longer_than_its_own_provider_allows() {
     let first = Script::new("first", [Step::Hang]);
     let link = Link { provider: first.clone(), timeout: Duration::from_secs(10) };
     let start = Instant::now();
-    let answer = Chain::new(link, Vec::new(), SETTINGS, parts()).answer(&hello()).await;
+    let answer = Chain::new(link, Vec::new(), SETTINGS, parts()).answer(&hello()).await.0;
     assert_eq!((model_of(answer), first.called_at(start)), ("first".into(), vec![0, 10_250]));
 }
 
@@ -201,7 +201,7 @@ async fn a_call_takes_no_longer_than_its_own_provider_allows() {
 async fn of_all_failures_one_is_told_after_which_a_later_try_makes_sense() {
     for (first, second, told) in [(401, 503, 503), (500, 400, 500), (401, 400, 401), (500, 503, 500)] {
         let [one, other] = [first, second].map(|code| Script::new("x", [Step::Fail(status(code))]));
-        assert_eq!(chain([&one, &other], NO_RETRIES).answer(&hello()).await, Err(status(told)));
+        assert_eq!(chain([&one, &other], NO_RETRIES).answer(&hello()).await.0, Err(status(told)));
     }
 }
 
@@ -215,16 +215,16 @@ async fn one_that_fails_time_after_time_is_suspended_and_tried_again_later() {
     };
     for _ in 0..5 {
         assert_eq!(chain.health(), ProviderHealth::Ok);
-        assert_eq!(chain.answer(&hello()).await, Err(status(500)));
+        assert_eq!(chain.answer(&hello()).await.0, Err(status(500)));
     }
     suspended(1);
     for pause in [30, 60] {
         let pause = Duration::from_secs(pause);
         assert_eq!(chain.health(), ProviderHealth::Down);
-        assert_eq!(chain.answer(&hello()).await, Err(ProviderError::Suspended(pause)));
+        assert_eq!(chain.answer(&hello()).await.0, Err(ProviderError::Suspended(pause)));
         tokio::time::advance(pause).await;
         assert_eq!(chain.health(), ProviderHealth::Degraded);
-        chain.answer(&hello()).await.ok();
+        chain.answer(&hello()).await.0.ok();
     }
     assert_eq!((script.calls(), chain.health()), (7, ProviderHealth::Ok));
     suspended(0);
@@ -238,7 +238,7 @@ async fn a_suspended_provider_is_passed_over_without_a_wait() {
     let second = Script::new("second", []);
     let chain = chain([&first, &second], NO_RETRIES);
     for _ in 0..9 {
-        assert_eq!(model_of(chain.answer(&hello()).await), "second");
+        assert_eq!(model_of(chain.answer(&hello()).await.0), "second");
     }
     assert_eq!((first.calls(), second.calls(), chain.health()), (5, 9, ProviderHealth::Degraded));
 }
@@ -255,7 +255,7 @@ async fn nobody_can_suspend_a_provider_by_what_he_asks() {
     let script = Script::new("first", [errors.as_slice(); 3].concat().into_iter().map(Step::Fail));
     let chain = chain([&script], NO_RETRIES);
     for _ in 0..15 {
-        chain.answer(&hello()).await.unwrap_err();
+        chain.answer(&hello()).await.0.unwrap_err();
     }
     assert_eq!((script.calls(), chain.health()), (15, ProviderHealth::Ok));
 }
@@ -266,17 +266,17 @@ async fn a_probe_that_is_given_up_is_followed_by_another() {
     let script = Script::new("first", failures.into_iter().chain([Step::Hang]));
     let chain = chain([&script], NO_RETRIES);
     for _ in 0..5 {
-        chain.answer(&hello()).await.unwrap_err();
+        chain.answer(&hello()).await.0.unwrap_err();
     }
     tokio::time::advance(Duration::from_secs(30)).await;
     let prompt = hello();
     {
-        let mut probe = chain.answer(&prompt);
+        let mut probe = pin!(chain.answer(&prompt));
         assert!(is_pending(probe.as_mut()).await);
-        let other = chain.answer(&prompt).await;
+        let (other, _) = chain.answer(&prompt).await;
         assert_eq!(other, Err(ProviderError::Suspended(Duration::ZERO)));
     }
-    assert_eq!(model_of(chain.answer(&prompt).await), "first");
+    assert_eq!(model_of(chain.answer(&prompt).await.0), "first");
 }
 
 /// Polls once.
@@ -295,10 +295,10 @@ async fn calls_beyond_the_limit_wait_in_order_and_beyond_that_are_refused() {
     for call in [&mut one, &mut two, &mut three] {
         assert!(is_pending(call.as_mut()).await);
     }
-    assert_eq!(chain.answer(&prompt).await, Err(ProviderError::QueueFull));
+    assert_eq!(chain.answer(&prompt).await.0, Err(ProviderError::QueueFull));
     assert_eq!((script.calls(), start.elapsed()), (2, Duration::ZERO));
     let (one, two, three) = tokio::join!(one, two, three);
-    assert_eq!([one, two, three].map(model_of), ["first"; 3]);
+    assert_eq!([one, two, three].map(|(outcome, _)| model_of(outcome)), ["first"; 3]);
     assert_eq!(script.called_at(start), [0, 0, 1000]);
 }
 
@@ -310,7 +310,7 @@ async fn a_call_that_waited_for_most_of_its_time_says_nothing_of_the_provider() 
     let (chain, prompt) = (chain([&script], settings), hello());
     for _ in 0..9 {
         let start = Instant::now();
-        let (answered, late) = tokio::join!(chain.answer(&prompt), chain.answer(&prompt));
+        let ((answered, _), (late, _)) = tokio::join!(chain.answer(&prompt), chain.answer(&prompt));
         assert_eq!(model_of(answered), "first");
         assert_eq!(late, Err(ProviderError::TimedOut(Duration::from_millis(500))));
         assert_eq!(start.elapsed(), SETTINGS.timeout);
@@ -344,7 +344,7 @@ proptest! {
             let scripts = [Script::new("a", first), Script::new("b", second), Script::new("c", third)];
             let settings = ChainSettings { max_retries: retries, ..SETTINGS };
             let (chain, start) = (chain([&scripts[0], &scripts[1], &scripts[2]], settings), Instant::now());
-            chain.answer(&hello()).await.ok();
+            chain.answer(&hello()).await.0.ok();
             start.elapsed()
         });
         // The timer of tokio counts whole milliseconds.

@@ -26,6 +26,14 @@ async fn an_answer_is_read_with_its_tokens() {
 }
 
 #[tokio::test]
+async fn an_answer_that_was_cut_is_an_answer() {
+    let cut = CHAT.replace(r#""done_reason": "stop""#, r#""done_reason": "length""#);
+    assert_ne!(cut, CHAT);
+    let outcome = ask(Ollama::new, 200, &cut).await;
+    assert_eq!(outcome, Ok(completion("Hello! How can I help you today?", "llama3.2:1b", 11, 18)));
+}
+
+#[tokio::test]
 async fn what_is_not_set_is_not_sent() {
     let least = Reaction::status(200, r#"{"message":{"role":"assistant","content":"hi"}}"#);
     let (outcome, call) = ask_with(Ollama::new, without_extras, least).await;
@@ -39,14 +47,30 @@ async fn what_is_not_set_is_not_sent() {
     assert_eq!(body_of(&call), asked);
 }
 
+/// <https://docs.ollama.com/api/errors>
 #[tokio::test]
 async fn each_refusal_has_its_class() {
     for (code, body, class) in [
         (400, r#"{"error":"the input length exceeds the context length"}"#, "context_too_long"),
         (413, r#"{"error":"the input length exceeds the context length"}"#, "context_too_long"),
         (400, r#"{"error":"invalid options: temprature"}"#, "refused"),
+        (400, r#"{"error":"\"model-1\" does not support chat"}"#, "refused"),
+        (
+            401,
+            r#"{"error":"unauthorized","signin_url":"https://ollama.com/connect?name=h&key=k"}"#,
+            "unauthorized",
+        ),
         (404, r#"{"error":"model 'model-1' not found"}"#, "refused"),
+        (404, r#"{"error":"model \"model-1\" not found, try pulling it first"}"#, "refused"),
+        (429, r#"{"error":"too many requests"}"#, "rate_limited"),
+        (500, r#"{"error":"the model failed to generate a response"}"#, "overloaded"),
         (500, r#"{"error":"llama runner process has terminated"}"#, "overloaded"),
+        (
+            500,
+            r#"{"error":"model requires more system memory (5.9 GiB) than is available (2.0 GiB)"}"#,
+            "overloaded",
+        ),
+        (502, r#"{"error":"upstream error"}"#, "overloaded"),
         (
             503,
             r#"{"error":"server busy, please try again.  maximum pending requests exceeded"}"#,
@@ -54,7 +78,14 @@ async fn each_refusal_has_its_class() {
         ),
         (200, r#"{"error":"unexpected"}"#, "bad_response"),
         (200, r#"{"message":{"role":"assistant","content":""},"done":true}"#, "bad_response"),
+        (
+            200,
+            r#"{"model":"model-1","created_at":"2025-10-17T23:14:07Z","message":{"role":"assistant","content":""},"done_reason":"load","done":true}"#,
+            "bad_response",
+        ),
     ] {
-        assert_eq!(ask(Ollama::new, code, body).await.unwrap_err().class(), class, "{body}");
+        let error = ask(Ollama::new, code, body).await.unwrap_err();
+        assert_eq!(error.class(), class, "{body}");
+        assert!(!error.to_string().contains("model-1"), "{error}");
     }
 }

@@ -11,7 +11,12 @@ const COMPLETION: &str = r#"{
         "message": {"role": "assistant", "content": "Hello! How can I help?", "refusal": null, "annotations": []},
         "logprobs": null, "finish_reason": "stop"
     }],
-    "usage": {"prompt_tokens": 19, "completion_tokens": 10, "total_tokens": 29}
+    "usage": {
+        "prompt_tokens": 19, "completion_tokens": 10, "total_tokens": 29,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0, "rejected_prediction_tokens": 0}
+    },
+    "service_tier": "default"
 }"#;
 
 #[tokio::test]
@@ -56,6 +61,10 @@ async fn a_prompt_that_is_too_long_is_told_from_other_bad_requests() {
             400,
             r#"{"object":"error","message":"This model's maximum context length is 2048 tokens.","type":"BadRequestError","param":null,"code":400}"#,
         ),
+        (
+            400,
+            r#"{"error":{"message":"Your input exceeds the context window of this model. Please adjust your input and try again.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#,
+        ),
     ] {
         assert_eq!(ask(OpenAi::new, code, body).await, Err(ProviderError::ContextTooLong), "{body}");
     }
@@ -67,8 +76,12 @@ async fn a_prompt_that_is_too_long_is_told_from_other_bad_requests() {
 async fn what_policy_refuses_is_told_from_what_is_no_answer() {
     for (code, body) in [
         (400, r#"{"error":{"code":"content_policy_violation","message":"Your request was rejected."}}"#),
-        (400, r#"{"error":{"code":"content_filter","message":"The response was filtered","type":null}}"#),
+        (
+            400,
+            r#"{"error":{"message":"The response was filtered due to the prompt triggering Azure OpenAI's content management policy.","type":null,"param":"prompt","code":"content_filter","status":400,"innererror":{"code":"ResponsibleAIPolicyViolation","content_filter_result":{"violence":{"filtered":true,"severity":"high"}}}}}"#,
+        ),
         (200, r#"{"choices":[{"message":{"content":""},"finish_reason":"content_filter"}]}"#),
+        (200, r#"{"choices":[{"message":{"content":"Once upon"},"finish_reason":"content_filter"}]}"#),
         (200, r#"{"choices":[{"message":{"content":null,"refusal":"I can't"},"finish_reason":"stop"}]}"#),
     ] {
         assert_eq!(ask(OpenAi::new, code, body).await, Err(ProviderError::RefusedByPolicy), "{body}");
@@ -77,25 +90,64 @@ async fn what_policy_refuses_is_told_from_what_is_no_answer() {
         ("<html>", "not a chat completion"),
         (r#"{"choices":[]}"#, "no choice"),
         (r#"{"choices":[{"message":{}}]}"#, "no content"),
+        (r#"{"choices":[{"message":{"content":""},"finish_reason":"length"}]}"#, "no content"),
+        (r#"{"choices":[{"message":{"content":" \n"}}]}"#, "no content"),
+        (
+            r#"{"choices":[{"message":{"role":"assistant","content":null,"refusal":null,"tool_calls":[{"id":"call_1","type":"function","function":{"name":"f","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}"#,
+            "no content",
+        ),
     ] {
         assert_eq!(ask(OpenAi::new, 200, body).await, Err(ProviderError::BadResponse(error)), "{body}");
     }
 }
 
+/// <https://platform.openai.com/docs/guides/error-codes>; the two with numbers for codes are `OpenRouter`'s
+/// (<https://openrouter.ai/docs/api/reference/errors-and-debugging>).
 #[tokio::test]
 async fn each_refusal_has_its_class() {
     for (code, body, class) in [
         (
             401,
-            r#"{"error":{"message":"Incorrect API key provided: sk-1","code":"invalid_api_key"}}"#,
+            r#"{"error":{"message":"Incorrect API key provided: sk-1. You can find your API key at https://platform.openai.com/account/api-keys.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#,
             "unauthorized",
         ),
-        (429, r#"{"error":{"message":"Rate limit reached","code":"rate_limit_exceeded"}}"#, "rate_limited"),
-        (503, r#"{"error":{"message":"The engine is currently overloaded"}}"#, "overloaded"),
-        (404, r#"{"error":{"message":"The model does not exist","code":"model_not_found"}}"#, "refused"),
+        (
+            403,
+            r#"{"error":{"code":"unsupported_country_region_territory","message":"Country, region, or territory not supported","param":null,"type":"request_forbidden"}}"#,
+            "unauthorized",
+        ),
+        (
+            404,
+            r#"{"error":{"message":"The model `model-1` does not exist or you do not have access to it.","type":"invalid_request_error","param":null,"code":"model_not_found"}}"#,
+            "refused",
+        ),
+        (
+            429,
+            r#"{"error":{"message":"Rate limit reached for gpt-4.1 in organization org-1 on tokens per min (TPM): Limit 30000, Used 29012, Requested 1519. Please try again in 1.062s.","type":"tokens","param":null,"code":"rate_limit_exceeded"}}"#,
+            "rate_limited",
+        ),
+        (
+            429,
+            r#"{"error":{"message":"You exceeded your current quota, please check your plan and billing details.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
+            "rate_limited",
+        ),
+        (
+            500,
+            r#"{"error":{"message":"The server had an error while processing your request. Sorry about that!","type":"server_error","param":null,"code":null}}"#,
+            "overloaded",
+        ),
+        (
+            503,
+            r#"{"error":{"message":"The engine is currently overloaded, please try again later","type":"server_error","param":null,"code":null}}"#,
+            "overloaded",
+        ),
+        (402, r#"{"error":{"code":402,"message":"Insufficient credits"}}"#, "refused"),
+        (200, r#"{"error":{"code":502,"message":"Provider returned error"}}"#, "bad_response"),
     ] {
         let error = ask(OpenAi::new, code, body).await.unwrap_err();
-        assert_eq!(error.class(), class);
-        assert!(!error.to_string().contains("sk-1"), "{error}");
+        assert_eq!(error.class(), class, "{body}");
+        for sent in ["sk-1", "org-1", "Insufficient", "Provider returned"] {
+            assert!(!error.to_string().contains(sent), "{error}");
+        }
     }
 }

@@ -9,11 +9,13 @@ use crate::{
     domain::{
         channel::{ChannelKind, Content, Inbound, StatusUpdate},
         id::{ConversationId, MessageId},
+        memory::CONVERSATION,
         time::Millis,
     },
     repository::{AcceptOutcome, NewCall, StoreError},
     sqlite::{
         batch::{BatchState, Context},
+        conversation::{Place, conversations_at},
         memory::Memory,
         rows::Rows,
     },
@@ -49,8 +51,9 @@ struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    fn place(&self) -> (ChannelKind, &str, &str) {
-        (self.channel, &self.message.address.sender, &self.message.address.room)
+    fn place(&self) -> Place<'_> {
+        let address = &self.message.address;
+        Place { channel: self.channel.as_str(), sender: (&address.sender).into(), room: &address.room }
     }
 }
 
@@ -68,9 +71,10 @@ pub(in crate::sqlite) async fn write_calls(
     let live = || commands.iter().enumerate().filter(|(index, _)| !replayed.contains(index));
     let candidates = first_of_each(live());
     let new = keep_new(conn, candidates).await?;
-    let conversations = conversations_of(conn, &new).await?;
+    let places: Vec<_> = new.iter().map(|candidate| (candidate.place(), candidate.at)).collect();
+    let conversations = conversations_at(conn, &places).await?;
     let ids = state.take_message_ids(conn, new.len()).await?;
-    insert_messages(conn, context.run_id, &new, (&ids, &conversations)).await?;
+    insert_messages(conn, context, &new, (&ids, &conversations)).await?;
     update_statuses(conn, live().map(|(_, command)| command)).await?;
     let mut outcomes: Vec<AcceptOutcome> = commands.iter().map(|_| AcceptOutcome::Replayed).collect();
     for (index, command) in live() {
@@ -191,66 +195,13 @@ async fn keep_new<'a>(
     Ok(new.map(|(_, candidate)| candidate).collect())
 }
 
-/// The conversation of each message; one that is new begins now.
-async fn conversations_of(
-    conn: &mut SqliteConnection,
-    new: &[Candidate<'_>],
-) -> Result<Vec<ConversationId>, sqlx::Error> {
-    let mut places: HashMap<(ChannelKind, &str, &str), usize> = HashMap::new();
-    let mut rows = Rows::default();
-    for candidate in new {
-        let next = places.len();
-        places.entry(candidate.place()).or_insert_with(|| {
-            rows.push(|row| {
-                row.bytes(candidate.channel.as_str().as_bytes());
-                row.bytes(candidate.message.address.sender.as_bytes());
-                row.bytes(candidate.message.address.room.as_bytes()).int(candidate.at.0);
-            });
-            next
-        });
-    }
-    if rows.count() == 0 {
-        return Ok(Vec::new());
-    }
-    let (json, blob) = rows.finish();
-    sqlx::query!(
-        "INSERT INTO conversation (channel, sender, room, started_at_ms)
-         SELECT CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT),
-                CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT),
-                CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT), r.value ->> 6
-         FROM jsonb_each(?1) AS r WHERE NOT EXISTS (
-             SELECT 1 FROM conversation AS c
-             WHERE c.channel = CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT)
-               AND c.sender = CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT)
-               AND c.room = CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT))",
-        json,
-        blob
-    )
-    .execute(&mut *conn)
-    .await?;
-    let found = sqlx::query!(
-        r#"SELECT c.id AS "id!: i64" FROM jsonb_each(?1) AS r CROSS JOIN conversation AS c
-               ON c.channel = CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT)
-              AND c.sender = CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT)
-              AND c.room = CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT)
-           ORDER BY r.key"#,
-        json,
-        blob
-    )
-    .fetch_all(conn)
-    .await?;
-    let ids: Vec<ConversationId> = found.into_iter().map(|row| ConversationId(row.id)).collect();
-    let id_of =
-        |candidate: &Candidate<'_>| places.get(&candidate.place()).and_then(|place| ids.get(*place).copied());
-    new.iter().map(|candidate| id_of(candidate).ok_or(sqlx::Error::RowNotFound)).collect()
-}
-
 async fn insert_messages(
     conn: &mut SqliteConnection,
-    run_id: i64,
+    context: &Context<'_>,
     new: &[Candidate<'_>],
     (ids, conversations): (&[MessageId], &[ConversationId]),
 ) -> Result<(), sqlx::Error> {
+    // 0 id, 1 time, 2 channel, 4 sender, 6 platform's id, 8 what a reply refers to, 10 conversation, 11 text.
     let mut rows = Rows::default();
     for ((candidate, id), conversation) in new.iter().zip(ids).zip(conversations) {
         let Candidate { channel, at, message, .. } = candidate;
@@ -281,7 +232,31 @@ async fn insert_messages(
          FROM jsonb_each(?1) AS r WHERE true",
         json,
         blob,
-        run_id
+        context.run_id
+    )
+    .execute(&mut *conn)
+    .await?;
+    if context.limits.saves_memory {
+        save_memory(conn, json, blob).await?;
+    }
+    Ok(())
+}
+
+/// Keeps what the messages say, from the rows that they were inserted with.
+async fn save_memory(conn: &mut SqliteConnection, json: String, blob: Vec<u8>) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO memory (key, category, channel, sender, content, created_at_ms)
+         SELECT CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT) || '_'
+                    || CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT) || '_'
+                    || CAST(substr(?2, r.value ->> 6, r.value ->> 7) AS TEXT), ?3,
+                CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT),
+                CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT),
+                CAST(substr(?2, r.value ->> 11, r.value ->> 12) AS TEXT), r.value ->> 1
+         FROM jsonb_each(?1) AS r WHERE r.value ->> 12 > 0
+         ON CONFLICT (key) DO NOTHING",
+        json,
+        blob,
+        CONVERSATION
     )
     .execute(conn)
     .await?;

@@ -18,7 +18,7 @@ use super::{
     command::{Command, closed},
 };
 use crate::{
-    domain::{id::ConversationId, time::Millis},
+    domain::{id::ConversationId, message::Account, time::Millis},
     repository::{
         AcceptOutcome, AnswerEnd, AnswerJob, InboxRepository, NewCall, Next, SendEnd, SendJob, StoreError,
         TakenOver, Unfinished,
@@ -89,8 +89,14 @@ impl InboxRepository for SqliteStore {
         self.shared.step_of_work(step).await
     }
 
-    async fn answered(&self, job: &AnswerJob, end: AnswerEnd, now: Millis) -> Result<Next, StoreError> {
-        let step = work::Answered { run_id: self.shared.run_id, job: job.clone(), end, now };
+    async fn answered(
+        &self,
+        job: &AnswerJob,
+        end: AnswerEnd,
+        account: Account,
+        now: Millis,
+    ) -> Result<Next, StoreError> {
+        let step = work::Answered { run_id: self.shared.run_id, job: job.clone(), end, account, now };
         self.shared.step_of_work(step).await.map(|output| output.next)
     }
 

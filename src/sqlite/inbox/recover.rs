@@ -21,7 +21,7 @@ impl Step for TakeOver {
         sqlx::query!(
             "UPDATE message SET state = 'accepted', attempts = attempts - EXISTS (
                  SELECT 1 FROM server_run AS r WHERE r.id = message.run_id AND r.stopped_at_ms IS NOT NULL)
-             WHERE conversation_id IS NOT NULL AND state IN ('accepted', 'running') AND state = 'running'"
+             WHERE channel <> 'webhook' AND state IN ('accepted', 'running') AND state = 'running'"
         )
         .execute(&mut *conn)
         .await?;
@@ -56,7 +56,7 @@ pub(in crate::sqlite) async fn count_waiting(
     let [whatsapp, linq, talk] = ChannelKind::ALL.map(has);
     let waiting = sqlx::query!(
         r#"SELECT count(*) AS "waiting!: i64" FROM message
-           WHERE conversation_id IS NOT NULL AND state IN ('accepted', 'running')
+           WHERE state IN ('accepted', 'running')
              AND CASE channel WHEN 'whatsapp' THEN ?1 WHEN 'linq' THEN ?2 WHEN 'nextcloud_talk' THEN ?3 END"#,
         whatsapp,
         linq,
@@ -81,7 +81,7 @@ pub(super) async fn list_waiting(
                             WHERE m.conversation_id = w.conversation_id AND m.state IN ('accepted', 'running')
                             ORDER BY m.id LIMIT 1)) AS "due_at_ms: i64"
            FROM (SELECT conversation_id FROM message
-                 WHERE conversation_id > ?1 AND conversation_id IS NOT NULL AND state IN ('accepted', 'running')
+                 WHERE conversation_id > ?1 AND channel <> 'webhook' AND state IN ('accepted', 'running')
                  UNION SELECT conversation_id FROM delivery WHERE conversation_id > ?1 AND state = 'due'
                  ORDER BY 1 LIMIT ?2) AS w
            LEFT JOIN conversation AS c ON c.id = w.conversation_id ORDER BY w.conversation_id"#,

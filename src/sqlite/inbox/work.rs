@@ -8,11 +8,15 @@ use crate::{
     domain::{
         channel::Address,
         id::{ConversationId, DeliveryId, MessageId},
-        message::MessageText,
+        message::{Account, MessageText},
         time::Millis,
     },
     repository::{AnswerEnd, AnswerJob, Next, Reply, SendEnd, SendJob},
-    sqlite::{command::Step, memory::Memory},
+    sqlite::{
+        batch::{millis, tokens},
+        command::Step,
+        memory::Memory,
+    },
 };
 
 /// Leases what is next in a conversation.
@@ -162,6 +166,7 @@ pub(super) struct Answered {
     pub(super) run_id: i64,
     pub(super) job: AnswerJob,
     pub(super) end: AnswerEnd,
+    pub(super) account: Account,
     pub(super) now: Millis,
 }
 
@@ -171,6 +176,7 @@ impl Step for Answered {
     type Output = AnsweredOutput;
 
     async fn run(&self, conn: &mut SqliteConnection) -> Result<AnsweredOutput, sqlx::Error> {
+        self.keep_account(conn).await?;
         let (state, answer, model, class, reply) = match &self.end {
             AnswerEnd::Answered(answer, reply) => {
                 ("answered", Some(&answer.text), Some(&answer.model), None, reply)
@@ -229,6 +235,29 @@ pub(super) struct AnsweredOutput {
 }
 
 impl Answered {
+    /// Adds what this try took to what earlier ones did. A message that no provider was asked about has no account.
+    async fn keep_account(&self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let Account { provider: Some(provider), calls, took, usage } = self.account else { return Ok(()) };
+        let took = millis(took);
+        let (prompt, completion) = (tokens(usage.prompt_tokens), tokens(usage.completion_tokens));
+        sqlx::query!(
+            "UPDATE message SET provider = ?2, provider_calls = coalesce(provider_calls, 0) + ?3,
+                                provider_ms = coalesce(provider_ms, 0) + ?4, prompt_tokens = ?5, completion_tokens = ?6
+             WHERE id = ?1 AND state = 'running' AND run_id = ?7 AND conversation_id = ?8",
+            self.job.id.0,
+            provider,
+            calls,
+            took,
+            prompt,
+            completion,
+            self.run_id,
+            self.job.conversation.0
+        )
+        .execute(conn)
+        .await?;
+        Ok(())
+    }
+
     /// Inserts the parts of a reply, the first of them leased. Only that one says what the reply refers to.
     async fn insert_reply(
         &self,

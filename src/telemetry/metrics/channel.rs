@@ -3,7 +3,7 @@
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
-use super::instrument::{Level, TotalBy, counter};
+use super::instrument::{Level, Total, TotalBy, counter};
 use super::label::labels;
 use crate::domain::channel::{ChannelKind, Skip};
 
@@ -95,6 +95,7 @@ pub struct ChannelMetrics {
     deliveries: Box<[TotalBy<DeliveryOutcome>]>,
     waiting: Level,
     busy: Level,
+    cut: Total,
 }
 
 impl ChannelMetrics {
@@ -118,6 +119,11 @@ impl ChannelMetrics {
             ),
             waiting: Level::gauge(meter, "inbox_waiting", "Channel messages that wait for their answer"),
             busy: Level::gauge(meter, "inbox_workers_busy", "Conversations that are worked on now"),
+            cut: Total::new(
+                meter,
+                "messages_cut_total",
+                "Messages of channels that were longer than they may be",
+            ),
         }
     }
 
@@ -139,6 +145,11 @@ impl ChannelMetrics {
     /// Counts a try to send.
     pub fn delivery(&self, channel: ChannelKind, outcome: DeliveryOutcome) {
         self.deliveries[channel as usize].increment(outcome);
+    }
+
+    /// Counts a message that was cut.
+    pub fn cut(&self) {
+        self.cut.increment();
     }
 
     /// Messages that wait for their answer.

@@ -100,7 +100,7 @@ fn use_everything(metrics: &Metrics) {
 }
 
 /// Every family, its type, and whether it is there before anything has happened.
-const FAMILIES: [(&str, &str, bool); 37] = [
+const FAMILIES: [(&str, &str, bool); 39] = [
     ("zeroclaw_accept_errors_total", "counter", true),
     ("zeroclaw_agent_duration_seconds", "histogram", false),
     ("zeroclaw_agent_starts_total", "counter", false),
@@ -117,6 +117,8 @@ const FAMILIES: [(&str, &str, bool); 37] = [
     ("zeroclaw_idempotency_outcomes_total", "counter", true),
     ("zeroclaw_inbox_waiting", "gauge", true),
     ("zeroclaw_inbox_workers_busy", "gauge", true),
+    ("zeroclaw_messages_cut_total", "counter", true),
+    ("zeroclaw_replies_cut_total", "counter", true),
     ("zeroclaw_llm_attempts_total", "counter", false),
     ("zeroclaw_llm_requests_total", "counter", false),
     ("zeroclaw_pairing_attempts_total", "counter", true),

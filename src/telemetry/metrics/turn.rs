@@ -2,7 +2,7 @@
 
 use opentelemetry::metrics::Meter;
 
-use super::instrument::{Level, LevelGuard, TotalBy, counter};
+use super::instrument::{Level, LevelGuard, Total, TotalBy, counter};
 use super::label::labels;
 
 labels! {
@@ -25,6 +25,7 @@ labels! {
 pub struct TurnMetrics {
     outcomes: TotalBy<TurnOutcome>,
     in_flight: Level,
+    cut: Total,
 }
 
 impl TurnMetrics {
@@ -33,12 +34,18 @@ impl TurnMetrics {
         Self {
             outcomes: TotalBy::new(&outcomes, "outcome", &[]),
             in_flight: Level::gauge(meter, "turns_in_flight", "Turns that run now"),
+            cut: Total::new(meter, "replies_cut_total", "Replies that were longer than they may be"),
         }
     }
 
     /// Counts a turn as running until the guard is dropped.
     pub fn running(&self) -> LevelGuard {
         self.in_flight.hold()
+    }
+
+    /// Counts a reply that was cut.
+    pub fn cut(&self) {
+        self.cut.increment();
     }
 
     /// Counts what became of a turn.

@@ -161,6 +161,12 @@ fn check(process: &Process, platform: &Platform) {
     assert_eq!(sqlite3(database, "SELECT count(*) FROM message WHERE state <> 'answered'"), "0");
     assert_eq!(sqlite3(database, "SELECT count(*) FROM delivery WHERE state <> 'sent'"), "0");
 
+    // Failure 14: each was remembered once, with the message.
+    let remembered = "SELECT count(*), count(DISTINCT content) FROM memory AS r JOIN message AS m
+                      ON r.key = 'whatsapp_' || m.sender || '_' || m.platform_id AND r.content = m.text";
+    assert_eq!(sqlite3(database, remembered), format!("{MESSAGES}|{MESSAGES}"));
+    assert_eq!(sqlite3(database, "SELECT count(*) FROM memory"), MESSAGES.to_string());
+
     let doubtful: HashSet<String> = sqlite3(database, "SELECT reply_to FROM delivery WHERE in_doubt > 0")
         .lines()
         .map(str::to_owned)

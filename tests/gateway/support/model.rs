@@ -20,10 +20,12 @@ pub struct TestModel {
     fails: Arc<Mutex<Option<ProviderError>>>,
     gate: Arc<Mutex<Option<Arc<Semaphore>>>>,
     held_text: Arc<Mutex<Option<String>>>,
+    prompts: Arc<Mutex<Vec<Prompt>>>,
+    says: Arc<Mutex<Option<String>>>,
 }
 
 impl TestModel {
-    /// Answers at once: `<message>!`.
+    /// Answers at once: `<message>!`, for 7 tokens read and 3 written.
     pub fn new() -> Self {
         Self {
             calls: Arc::default(),
@@ -31,12 +33,27 @@ impl TestModel {
             fails: Arc::default(),
             gate: Arc::default(),
             held_text: Arc::default(),
+            prompts: Arc::default(),
+            says: Arc::default(),
         }
     }
 
     /// How often it was asked.
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
+    }
+
+    /// What it was told in the call that asked about this message last: the messages before it, in order.
+    pub fn history_of(&self, message: &str) -> Vec<String> {
+        let prompts = self.prompts.lock().unwrap();
+        let prompt = prompts.iter().rfind(|prompt| prompt.message.as_str() == message);
+        let history = &prompt.unwrap_or_else(|| panic!("{message:?} was not asked")).history;
+        history.iter().flat_map(|turn| [turn.user.clone(), turn.assistant.clone()]).collect()
+    }
+
+    /// Says this from now on, whatever it is asked.
+    pub fn say(&self, text: &str) {
+        *self.says.lock().unwrap() = Some(text.to_owned());
     }
 
     /// Fails from now on, or no more.
@@ -81,6 +98,7 @@ impl Provider for TestModel {
 
     async fn answer(&self, prompt: &Prompt) -> Result<Completion, ProviderError> {
         let message = prompt.message.as_str();
+        self.prompts.lock().unwrap().push(prompt.clone());
         let calls = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         self.started.send_replace(calls);
         let gate = self.gate.lock().unwrap().clone();
@@ -91,7 +109,8 @@ impl Provider for TestModel {
         if let Some(error) = self.fails.lock().unwrap().clone() {
             return Err(error);
         }
-        let answer = Answer { text: format!("{message}!"), model: "test-model-1".into() };
-        Ok(Completion { answer, usage: Usage::default() })
+        let text = self.says.lock().unwrap().clone().unwrap_or_else(|| format!("{message}!"));
+        let usage = Usage { prompt_tokens: Some(7), completion_tokens: Some(3) };
+        Ok(Completion { answer: Answer { text, model: "test-model-1".into() }, usage })
     }
 }

@@ -27,6 +27,8 @@ pub struct ModelServer {
 struct State {
     /// The models that were asked about each text, in the order of the calls.
     calls: watch::Sender<HashMap<String, Vec<String>>>,
+    /// All messages of the last call about each text.
+    told: Mutex<HashMap<String, Vec<Value>>>,
     held: watch::Sender<bool>,
     fails: Mutex<Option<StatusCode>>,
     delay: Mutex<Option<(Random, usize)>>,
@@ -37,6 +39,7 @@ impl ModelServer {
     pub fn start() -> Self {
         let state = Arc::new(State {
             calls: watch::Sender::default(),
+            told: Mutex::default(),
             held: watch::Sender::new(false),
             fails: Mutex::default(),
             delay: Mutex::default(),
@@ -63,6 +66,14 @@ impl ModelServer {
     /// The models that were asked about this message, in the order of the calls.
     pub fn models_asked(&self, text: &str) -> Vec<String> {
         self.state.calls.borrow().get(text).cloned().unwrap_or_default()
+    }
+
+    /// What it was told when it was last asked about this message: `role: content`, in order.
+    pub fn told(&self, text: &str) -> Vec<String> {
+        let line = |message: &Value| {
+            format!("{}: {}", message["role"].as_str().unwrap(), message["content"].as_str().unwrap())
+        };
+        self.state.told.lock().unwrap()[text].iter().map(line).collect()
     }
 
     /// Waits until it has been asked `calls` times about this message.
@@ -97,8 +108,10 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     assert_eq!(request.uri().path(), "/v1/chat/completions");
     let Ok(body) = request.into_body().collect().await else { return Ok(Response::default()) };
     let body: Value = serde_json::from_slice(&body.to_bytes()).unwrap();
-    let (model, text) = (&body["model"], body["messages"][0]["content"].as_str().unwrap());
+    let (model, messages) = (&body["model"], body["messages"].as_array().unwrap());
+    let text = messages.last().unwrap()["content"].as_str().unwrap();
     let number = state.count(text, model.as_str().unwrap());
+    state.told.lock().unwrap().insert(text.to_owned(), messages.clone());
     state.held.subscribe().wait_for(|held| !held).await.unwrap();
     tokio::time::sleep(state.next_delay()).await;
     let failure = *state.fails.lock().unwrap();

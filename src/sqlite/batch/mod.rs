@@ -1,20 +1,27 @@
 //! The frequent commands, written with one statement for each kind: hits, claims, answers.
 
+mod key;
+mod message;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::Duration,
 };
 
 use sqlx::SqliteConnection;
 use tokio::sync::oneshot;
 
+pub(super) use key::expired_before;
+pub(super) use message::{millis, tokens};
+
 use super::{StoreLimits, memory::KeyId, rows::Rows};
 use crate::{
     domain::{
         client::Owner,
+        conversation::SessionId,
         id::MessageId,
         idempotency::BodyHash,
+        memory::MemoryKey,
         message::MessageText,
         rate::{RateClient, RateTable, Scope},
         time::Millis,
@@ -37,6 +44,8 @@ pub(super) struct TurnCommand {
     pub(super) owner: Owner,
     pub(super) key_id: Option<KeyId>,
     pub(super) body_hash: Option<BodyHash>,
+    pub(super) session: Option<SessionId>,
+    pub(super) memory: Option<MemoryKey>,
     pub(super) text: Arc<MessageText>,
     pub(super) claimed_at: Millis,
     /// The row, if the claim is already on disk.
@@ -69,6 +78,8 @@ impl TurnCommand {
             owner: turn.owner,
             key_id: turn.key.as_ref().map(|(key, _)| (turn.owner, key.clone())),
             body_hash: turn.key.as_ref().map(|(_, body)| *body),
+            session: turn.session.clone(),
+            memory: turn.memory,
             text: Arc::clone(&turn.text),
             claimed_at: lease.claimed_at,
             id: lease.id,
@@ -90,13 +101,13 @@ impl TurnCommand {
 
     fn answered_at(&self) -> Option<Millis> {
         match &self.end {
-            Some((TurnEnd::Answered(_), at)) => Some(*at),
+            Some((TurnEnd::Answered(..), at)) => Some(*at),
             _ => None,
         }
     }
 
     fn failed(&self) -> bool {
-        matches!(&self.end, Some((TurnEnd::Failed(_), _)))
+        matches!(&self.end, Some((TurnEnd::Failed(..), _)))
     }
 }
 
@@ -155,11 +166,11 @@ impl BatchState {
         let ids: Vec<MessageId> =
             turns.iter().filter_map(|turn| turn.id.or_else(|| new_ids.next())).collect();
         let numbers: Vec<Option<i64>> = turns.iter().map(|turn| self.next_number(turn)).collect();
-        insert_messages(conn, context.run_id, turns, &ids).await?;
-        update_messages(conn, turns).await?;
-        insert_keys(conn, context, turns, (&ids, &numbers)).await?;
-        answer_keys(conn, turns, &numbers).await?;
-        free_keys(conn, turns).await?;
+        message::insert_messages(conn, context, turns, &ids).await?;
+        message::update_messages(conn, turns).await?;
+        key::insert_keys(conn, context, turns, (&ids, &numbers)).await?;
+        key::answer_keys(conn, turns, &numbers).await?;
+        key::free_keys(conn, turns).await?;
         self.drop_oldest_keys(conn, context.limits.keys_per_owner, turns).await?;
         Ok(ids.into_iter().map(TurnReply::Done).collect())
     }
@@ -291,198 +302,6 @@ pub(super) async fn write_hits(conn: &mut SqliteConnection, hits: &[Hit]) -> Res
                 CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT), r.value ->> 6
          FROM jsonb_each(?1) AS r WHERE true
          ON CONFLICT (at_ms, scope, token_id, address) DO UPDATE SET hits = rate_hit.hits + excluded.hits",
-        json,
-        blob
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// The columns in which an end is written: state, answer, model, error class, time.
-fn push_end(row: &mut super::rows::Row<'_>, turn: &TurnCommand) {
-    match &turn.end {
-        None => row.int(0).maybe_text(None).maybe_text(None).maybe_text(None).maybe_int(None),
-        Some((TurnEnd::Answered(answer), at)) => {
-            row.int(1).bytes(answer.text.as_bytes()).bytes(answer.model.as_bytes()).maybe_text(None).int(at.0)
-        }
-        Some((TurnEnd::Failed(class), at)) => {
-            row.int(2).maybe_text(None).maybe_text(None).bytes(class.as_bytes()).int(at.0)
-        }
-    };
-}
-
-async fn insert_messages(
-    conn: &mut SqliteConnection,
-    run_id: i64,
-    turns: &[TurnCommand],
-    ids: &[MessageId],
-) -> Result<(), sqlx::Error> {
-    let mut rows = Rows::default();
-    for (turn, id) in turns.iter().zip(ids).filter(|(turn, _)| turn.id.is_none()) {
-        rows.push(|row| {
-            let key = turn.key_id.as_ref().map(|(_, key)| key.as_str());
-            row.int(id.0).int(turn.claimed_at.0).display(turn.owner).maybe_text(key);
-            row.bytes(turn.text.as_str().as_bytes());
-            push_end(row, turn);
-        });
-    }
-    if rows.count() == 0 {
-        return Ok(());
-    }
-    let (json, blob) = rows.finish();
-    sqlx::query!(
-        "INSERT INTO message (id, received_at_ms, channel, sender, idempotency_key, text, state, attempts, run_id,
-                              answer, model, error_class, finished_at_ms)
-         SELECT r.value ->> 0, r.value ->> 1, 'webhook',
-                CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT),
-                CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT),
-                CAST(substr(?2, r.value ->> 6, r.value ->> 7) AS TEXT),
-                CASE r.value ->> 8 WHEN 0 THEN 'running' WHEN 1 THEN 'answered' ELSE 'failed' END, 1, ?3,
-                CAST(substr(?2, r.value ->> 9, r.value ->> 10) AS TEXT),
-                CAST(substr(?2, r.value ->> 11, r.value ->> 12) AS TEXT),
-                CAST(substr(?2, r.value ->> 13, r.value ->> 14) AS TEXT), r.value ->> 15
-         FROM jsonb_each(?1) AS r WHERE true",
-        json,
-        blob,
-        run_id
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-async fn update_messages(conn: &mut SqliteConnection, turns: &[TurnCommand]) -> Result<(), sqlx::Error> {
-    let mut rows = Rows::default();
-    for turn in turns.iter().filter(|turn| turn.end.is_some()) {
-        if let Some(id) = turn.id {
-            rows.push(|row| push_end(row.int(id.0), turn));
-        }
-    }
-    if rows.count() == 0 {
-        return Ok(());
-    }
-    let (json, blob) = rows.finish();
-    sqlx::query!(
-        "UPDATE message
-         SET state = CASE r.value ->> 1 WHEN 1 THEN 'answered' ELSE 'failed' END,
-             answer = CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT),
-             model = CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT),
-             error_class = CAST(substr(?2, r.value ->> 6, r.value ->> 7) AS TEXT),
-             finished_at_ms = r.value ->> 8
-         FROM jsonb_each(?1) AS r WHERE message.id = r.value ->> 0",
-        json,
-        blob
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Keys of turns whose claim is not on disk yet. A key that has expired, or whose message was deleted by hand, gives way; a
-/// living one is contended.
-async fn insert_keys(
-    conn: &mut SqliteConnection,
-    context: &Context<'_>,
-    turns: &[TurnCommand],
-    (ids, numbers): (&[MessageId], &[Option<i64>]),
-) -> Result<(), BatchError> {
-    let mut rows = Rows::default();
-    for ((turn, id), number) in turns.iter().zip(ids).zip(numbers) {
-        if let (Some((owner, key)), Some(body), None, false) =
-            (&turn.key_id, &turn.body_hash, turn.id, turn.failed())
-        {
-            rows.push(|row| {
-                row.display(owner).bytes(key.as_str().as_bytes()).bytes(&body.0).int(id.0);
-                row.maybe_int(turn.answered_at().map(|at| at.0)).maybe_int(*number);
-            });
-        }
-    }
-    let count = rows.count();
-    if count == 0 {
-        return Ok(());
-    }
-    let (json, blob) = rows.finish();
-    let expired = expired_before(context.now, context.limits.key_ttl);
-    let written = sqlx::query!(
-        "INSERT INTO idempotency_key (owner, key, body_hash, state, message_id, answered_at_ms, answered_no)
-         SELECT CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT),
-                CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT),
-                substr(?2, r.value ->> 4, r.value ->> 5),
-                CASE WHEN r.value ->> 7 IS NULL THEN 'running' ELSE 'answered' END,
-                r.value ->> 6, r.value ->> 7, r.value ->> 8
-         FROM jsonb_each(?1) AS r WHERE true
-         ON CONFLICT (owner, key) DO UPDATE
-         SET body_hash = excluded.body_hash, state = excluded.state, message_id = excluded.message_id,
-             answered_at_ms = excluded.answered_at_ms, answered_no = excluded.answered_no
-         WHERE idempotency_key.answered_at_ms <= ?3
-            OR NOT EXISTS (SELECT 1 FROM message AS m
-                           WHERE m.id = idempotency_key.message_id AND m.sender = idempotency_key.owner
-                             AND m.idempotency_key = idempotency_key.key)",
-        json,
-        blob,
-        expired
-    )
-    .execute(conn)
-    .await?;
-    if written.rows_affected() == count { Ok(()) } else { Err(BatchError::Contended) }
-}
-
-/// Keys answered at this moment or before have expired.
-pub(super) fn expired_before(now: Millis, ttl: Duration) -> i64 {
-    now.minus(ttl).0
-}
-
-async fn answer_keys(
-    conn: &mut SqliteConnection,
-    turns: &[TurnCommand],
-    numbers: &[Option<i64>],
-) -> Result<(), sqlx::Error> {
-    let mut rows = Rows::default();
-    for (turn, number) in turns.iter().zip(numbers) {
-        if let (Some((owner, key)), Some(id), Some(at)) = (&turn.key_id, turn.id, turn.answered_at()) {
-            rows.push(|row| {
-                row.display(owner).bytes(key.as_str().as_bytes()).int(id.0).int(at.0).maybe_int(*number);
-            });
-        }
-    }
-    if rows.count() == 0 {
-        return Ok(());
-    }
-    let (json, blob) = rows.finish();
-    sqlx::query!(
-        "UPDATE idempotency_key SET state = 'answered', answered_at_ms = r.value ->> 5, answered_no = r.value ->> 6
-         FROM jsonb_each(?1) AS r
-         WHERE idempotency_key.owner = CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT)
-           AND idempotency_key.key = CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT)
-           AND idempotency_key.message_id = r.value ->> 4",
-        json,
-        blob
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Frees the keys of work that failed.
-async fn free_keys(conn: &mut SqliteConnection, turns: &[TurnCommand]) -> Result<(), sqlx::Error> {
-    let mut rows = Rows::default();
-    for turn in turns.iter().filter(|turn| turn.failed() && turn.id.is_some()) {
-        if let Some((owner, key)) = &turn.key_id {
-            rows.push(|row| {
-                row.display(owner).bytes(key.as_str().as_bytes());
-            });
-        }
-    }
-    if rows.count() == 0 {
-        return Ok(());
-    }
-    let (json, blob) = rows.finish();
-    sqlx::query!(
-        "DELETE FROM idempotency_key WHERE state = 'running' AND (owner, key) IN (
-             SELECT CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT),
-                    CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT)
-             FROM jsonb_each(?1) AS r)",
         json,
         blob
     )

@@ -1,0 +1,130 @@
+//! The full text of memory: what was written lately is put into the index in the background, a bounded amount at a time, so
+//! that no message waits for it; a search finishes that first.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use sqlx::SqliteConnection;
+
+use super::{SqliteStore, command::Step, error::store_error};
+use crate::{
+    domain::{memory::Memory, time::Millis},
+    repository::{MemoryRepository, StoreError},
+    system::SteadyClock,
+};
+
+/// Rows that one step puts into the index at most.
+const ROWS: i64 = 256;
+/// Bytes of texts that it puts there, unless a single row has more.
+const BYTES: i64 = 262_144;
+
+/// One step.
+pub(super) struct IndexSome {
+    pub(super) clock: Arc<SteadyClock>,
+}
+
+/// What a step came to.
+pub(super) struct Indexed {
+    /// Whether there is more.
+    pub(super) more: bool,
+    /// How long it took.
+    pub(super) took: Duration,
+}
+
+#[async_trait]
+impl Step for IndexSome {
+    type Output = Indexed;
+
+    async fn run(&self, conn: &mut SqliteConnection) -> Result<Indexed, sqlx::Error> {
+        let started = self.clock.monotonic();
+        let next = sqlx::query!(
+            r#"SELECT max(id) FILTER (WHERE fits) AS "last: i64", count(*) AS "rows!: i64",
+                      count(*) FILTER (WHERE fits) AS "fits!: i64"
+               FROM (SELECT id, row_number() OVER (ORDER BY id) = 1
+                                    OR sum(octet_length(content)) OVER (ORDER BY id) <= ?2 AS fits
+                     FROM memory WHERE id > (SELECT indexed_to FROM memory_progress) ORDER BY id LIMIT ?1)"#,
+            ROWS,
+            BYTES
+        )
+        .fetch_one(&mut *conn)
+        .await?;
+        if let Some(last) = next.last {
+            sqlx::query!(
+                "INSERT INTO memory_text (rowid, content) SELECT id, content FROM memory
+                 WHERE id > (SELECT indexed_to FROM memory_progress) AND id <= ?1",
+                last
+            )
+            .execute(&mut *conn)
+            .await?;
+            sqlx::query!("UPDATE memory_progress SET indexed_to = ?1", last).execute(conn).await?;
+        }
+        let more = next.rows >= ROWS || next.fits < next.rows;
+        Ok(Indexed { more, took: self.clock.monotonic().saturating_sub(started) })
+    }
+}
+
+impl SqliteStore {
+    /// Puts some of what was remembered lately into the index. Returns how long the writer was busy with it if there is more.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it takes no writes.
+    pub async fn index_once(&self) -> Result<Option<Duration>, StoreError> {
+        let step = IndexSome { clock: Arc::clone(&self.shared.clock) };
+        let indexed = self.shared.step_of_work(step).await?;
+        Ok(indexed.more.then_some(indexed.took))
+    }
+}
+
+#[async_trait]
+impl MemoryRepository for SqliteStore {
+    async fn search(&self, words: &str, limit: u32) -> Result<Vec<Memory>, StoreError> {
+        let Some(query) = match_all(words) else { return Ok(Vec::new()) };
+        while self.index_once().await?.is_some() {}
+        let rows = sqlx::query!(
+            r#"SELECT m.key AS "key!: String", m.category AS "category!: String", m.channel AS "channel!: String",
+                      m.sender AS "sender!: String", m.content AS "content!: String", m.created_at_ms AS "created_at_ms!: i64"
+               FROM memory_text AS t JOIN memory AS m ON m.id = t.rowid
+               WHERE memory_text MATCH ?1 ORDER BY t.rank, m.id DESC LIMIT ?2"#,
+            query,
+            limit
+        )
+        .fetch_all(&self.shared.reads)
+        .await
+        .map_err(|error| store_error(&error))?;
+        let memories = rows.into_iter().map(|row| Memory {
+            key: row.key,
+            category: row.category,
+            channel: row.channel,
+            sender: row.sender,
+            content: row.content,
+            created_at: Millis(row.created_at_ms),
+        });
+        Ok(memories.collect())
+    }
+}
+
+/// A query for texts that hold every one of the words (<https://sqlite.org/fts5.html#full_text_query_syntax>): each in
+/// quotes, so that none of its characters means anything; one without a letter or digit is none.
+fn match_all(words: &str) -> Option<String> {
+    let is_word = |word: &&str| word.contains(char::is_alphanumeric);
+    let quoted = words
+        .split_whitespace()
+        .filter(is_word)
+        .map(|word| format!("\"{}\"", word.replace(['"', '\0'], " ")));
+    Some(quoted.collect::<Vec<_>>().join(" ")).filter(|query| !query.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_words_whatever_is_in_them() {
+        let query = |words| match_all(words);
+        assert_eq!(query("red  bike").as_deref(), Some(r#""red" "bike""#));
+        assert_eq!(query(r#"NOT "x" OR* content:y"#).as_deref(), Some(r#""NOT" " x " "OR*" "content:y""#));
+        for nothing in ["", " \t", "* ( \" -", "\0"] {
+            assert_eq!(query(nothing), None, "{nothing:?}");
+        }
+    }
+}
