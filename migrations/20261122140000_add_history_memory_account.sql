@@ -18,9 +18,10 @@ CREATE TABLE memory (
     channel       TEXT    NOT NULL,
     sender        TEXT    NOT NULL,
     content       TEXT    NOT NULL,
-    created_at_ms INTEGER NOT NULL,
-    CONSTRAINT memory_key_is_one UNIQUE (key)
+    created_at_ms INTEGER NOT NULL
 ) STRICT;
+-- What failed, by its key: a retry of it says nothing new. (A unique index on `key` would cost more than all other writing.)
+CREATE INDEX message_failed ON message (idempotency_key, sender) WHERE state = 'failed' AND idempotency_key IS NOT NULL;
 
 -- The full text of memory, https://sqlite.org/fts5.html. Rows are put into it in the background, in the order of their ids; the
 -- triggers keep what is in it in step with edits.

@@ -34,7 +34,7 @@ use crate::{
 /// The pause between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// How much longer the writer rests than it indexes memory.
-const INDEX_REST: u32 = 9;
+const INDEX_REST: u32 = 19;
 /// Sweeps between two looks for work that nobody told of; after an edit by another process the next one looks.
 const CATCH_UP_EVERY: u32 = 24;
 

@@ -17,7 +17,10 @@ use crate::{
         message::{Account, Answer, Completion, Prompt},
     },
     system::SteadyClock,
-    telemetry::{Metrics, metrics::LevelGuard},
+    telemetry::{
+        Metrics,
+        metrics::{AttemptMetrics, LevelGuard},
+    },
 };
 
 /// A provider that is called within limits.
@@ -28,6 +31,7 @@ pub(super) struct LimitedProvider {
     guarded: Mutex<Guarded>,
     clock: Arc<SteadyClock>,
     metrics: Arc<Metrics>,
+    attempts: AttemptMetrics,
 }
 
 /// How much is asked of one provider.
@@ -59,7 +63,8 @@ impl LimitedProvider {
         metrics: Arc<Metrics>,
     ) -> Self {
         let slots = Slots::new(limits.in_flight, limits.queued);
-        Self { provider, limits, slots, guarded: Mutex::default(), clock, metrics }
+        let attempts = metrics.agent.attempts(provider.kind().label());
+        Self { provider, limits, slots, guarded: Mutex::default(), clock, metrics, attempts }
     }
 
     /// What its breaker shows.
@@ -130,8 +135,10 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     fn ended(mut self, result: &Result<Completion, ProviderError>, given: Duration) {
-        let outcome = result.as_ref().map_or_else(ProviderError::class, |_| "answered");
-        self.link.metrics.agent.attempted(self.link.provider.kind().label(), outcome);
+        match result {
+            Ok(_) => self.link.attempts.answered(),
+            Err(error) => self.link.attempts.failed(error.class()),
+        }
         let is_cut_short =
             matches!(result, Err(ProviderError::TimedOut(_))) && given < self.link.limits.fair / 2;
         self.verdict = if is_cut_short { Verdict::Unknown } else { verdict(result) };

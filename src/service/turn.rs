@@ -112,7 +112,7 @@ impl TurnService {
             ClaimOutcome::Claimed(mut lease) => match Arc::clone(&self.in_flight).try_acquire_owned() {
                 Ok(permit) => {
                     self.parts.metrics.admission.idempotency(claimed);
-                    lease.turn.memory = self.memory_key(&lease.turn, now)?;
+                    lease.turn.memory = self.memory_key(now)?;
                     return self.work(lease, permit).await;
                 }
                 Err(_) => return self.refuse(lease).await,
@@ -169,17 +169,14 @@ impl TurnService {
     }
 
     /// The name under which a message is remembered.
-    fn memory_key(&self, turn: &NewTurn, now: Millis) -> Result<Option<MemoryKey>, StoreError> {
+    fn memory_key(&self, now: Millis) -> Result<Option<MemoryKey>, StoreError> {
         if !self.parts.saves_memory {
             return Ok(None);
-        }
-        if let Some((key, body)) = &turn.key {
-            return Ok(Some(MemoryKey::of_request(turn.owner, key, *body)));
         }
         let mut random = [0; 10];
         let filled = self.parts.entropy.fill(&mut random);
         filled.map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        Ok(Some(MemoryKey::of_moment(now, &random)))
+        Ok(Some(MemoryKey::new(now, &random)))
     }
 
     /// Works on a claimed message: here if the answer is there at once, else apart from the caller.

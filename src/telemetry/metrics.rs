@@ -39,7 +39,7 @@ use thiserror::Error;
 use exposition::Exposition;
 
 pub use admission::{AdmissionMetrics, IdempotencyOutcome, PairingOutcome, RateOutcome, RateScope};
-pub use agent::{AgentMetrics, Component, ModelMetrics, ProviderLabel};
+pub use agent::{AgentMetrics, AttemptMetrics, Component, ModelMetrics, ProviderLabel};
 pub use channel::{CallOutcome, ChannelMetrics, DeliveryOutcome, Direction, ItemOutcome};
 pub use connection::ConnectionMetrics;
 pub use http::{HttpMethod, HttpMetrics, HttpRoute, HttpStatus};

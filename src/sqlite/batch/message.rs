@@ -120,15 +120,19 @@ pub(super) async fn insert_messages(
     if saves_memory { save_memory(conn, json, blob).await } else { Ok(()) }
 }
 
-/// Keeps what the messages say, from the rows that they were inserted with.
+/// Keeps what the messages say, from the rows that they were inserted with; but not what was said before, in a message with the
+/// same key that failed.
 async fn save_memory(conn: &mut SqliteConnection, json: String, blob: Vec<u8>) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "INSERT INTO memory (key, category, channel, sender, content, created_at_ms)
          SELECT CAST(substr(?2, r.value ->> 23, r.value ->> 24) AS TEXT), ?3, ?4,
                 CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT),
                 CAST(substr(?2, r.value ->> 6, r.value ->> 7) AS TEXT), r.value ->> 1
-         FROM jsonb_each(?1) AS r WHERE r.value ->> 23 IS NOT NULL
-         ON CONFLICT (key) DO NOTHING",
+         FROM jsonb_each(?1) AS r WHERE r.value ->> 23 IS NOT NULL AND NOT EXISTS (
+             SELECT 1 FROM message AS m
+             WHERE m.state = 'failed' AND m.idempotency_key = CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT)
+               AND m.sender = CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT) AND m.id <> r.value ->> 0
+               AND m.text = CAST(substr(?2, r.value ->> 6, r.value ->> 7) AS TEXT))",
         json,
         blob,
         CONVERSATION,

@@ -252,8 +252,7 @@ async fn save_memory(conn: &mut SqliteConnection, json: String, blob: Vec<u8>) -
                 CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT),
                 CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT),
                 CAST(substr(?2, r.value ->> 11, r.value ->> 12) AS TEXT), r.value ->> 1
-         FROM jsonb_each(?1) AS r WHERE r.value ->> 12 > 0
-         ON CONFLICT (key) DO NOTHING",
+         FROM jsonb_each(?1) AS r WHERE r.value ->> 12 > 0",
         json,
         blob,
         CONVERSATION

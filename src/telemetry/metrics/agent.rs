@@ -113,11 +113,11 @@ impl AgentMetrics {
         self.latencies.record(elapsed.as_secs_f64(), &[]);
     }
 
-    /// Counts one call of a provider. `outcome` is one of the few words that a provider's errors are classed by, or
-    /// `answered`.
-    pub fn attempted(&self, provider: ProviderLabel, outcome: &'static str) {
-        let labels = [KeyValue::new("provider", provider.as_str()), KeyValue::new("outcome", outcome)];
-        self.attempts.add(1, &labels);
+    /// The calls of one kind of provider.
+    #[must_use]
+    pub fn attempts(&self, provider: ProviderLabel) -> AttemptMetrics {
+        let answered = self.attempts.bind(&AttemptMetrics::labels(provider, "answered"));
+        AttemptMetrics { provider, all: self.attempts.clone(), answered }
     }
 
     /// Counts a provider as suspended until the guard is dropped.
@@ -164,5 +164,28 @@ impl ModelMetrics {
     /// Records how long an agent run took, whatever came of it.
     pub fn finished(&self, elapsed: Duration) {
         self.durations.record(elapsed.as_secs_f64());
+    }
+}
+
+/// The calls of one kind of provider, by what came of them.
+pub struct AttemptMetrics {
+    provider: ProviderLabel,
+    all: Counter<u64>,
+    answered: BoundCounter<u64>,
+}
+
+impl AttemptMetrics {
+    fn labels(provider: ProviderLabel, outcome: &'static str) -> [KeyValue; 2] {
+        [KeyValue::new("provider", provider.as_str()), KeyValue::new("outcome", outcome)]
+    }
+
+    /// Counts one that brought an answer.
+    pub fn answered(&self) {
+        self.answered.add(1);
+    }
+
+    /// Counts one that did not. `class` is one of the few words that a provider's errors are classed by.
+    pub fn failed(&self, class: &'static str) {
+        self.all.add(1, &Self::labels(self.provider, class));
     }
 }

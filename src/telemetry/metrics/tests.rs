@@ -85,7 +85,7 @@ fn use_everything(metrics: &Metrics) {
         model.finished(second);
     });
     metrics.agent.latency(second);
-    each(|provider| metrics.agent.attempted(provider, "answered"));
+    each(|provider| metrics.agent.attempts(provider).answered());
     metrics.agent.used(Usage { prompt_tokens: Some(5), completion_tokens: Some(2) });
     for channel in ChannelKind::ALL {
         each(|direction| metrics.channels.message(channel, direction));
