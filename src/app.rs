@@ -1,11 +1,13 @@
 //! The composition root: the only place that knows every part, and the order in which they start and stop.
 
+mod background;
+mod backup;
 mod model;
 mod part;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{task::JoinHandle, time::MissedTickBehavior};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -26,17 +28,12 @@ use crate::{
         pairing::{PairingError, PairingService},
         turn::{TurnParts, TurnService},
     },
-    sqlite::{OpenError, SqliteStore, StoreParts},
+    sqlite::{OpenError, SqliteStore, StoreParts, UpkeepError},
     system::{Clock, Entropy, NoEntropy, SteadyClock, SystemClock, SystemEntropy, random},
     telemetry::{Metrics, MetricsError},
 };
 
-/// The pause between two sweeps.
-const SWEEP_EVERY: Duration = Duration::from_secs(5);
-/// How much longer the writer rests than it indexes memory.
-const INDEX_REST: u32 = 19;
-/// Sweeps between two looks for work that nobody told of; after an edit by another process the next one looks.
-const CATCH_UP_EVERY: u32 = 24;
+pub use part::database_settings;
 
 /// What comes from outside, so that tests can bring their own.
 pub struct Parts {
@@ -102,7 +99,8 @@ pub struct App {
     inbox: Arc<InboxService>,
     stopping: CancellationToken,
     server: JoinHandle<()>,
-    sweeper: JoinHandle<()>,
+    background: JoinHandle<()>,
+    backups: backup::Backups,
 }
 
 impl App {
@@ -136,6 +134,7 @@ impl App {
         inbox.start();
 
         let stopping = CancellationToken::new();
+        let backups = backup::Backups::start(config, &core, stopping.clone());
         let state = AppState::new(StateParts {
             pairing,
             limits: store.clone(),
@@ -152,9 +151,9 @@ impl App {
         let limits = part::connection_limits(config);
         let server = server::serve(listener, http::router(state), limits, core.metrics, stopping.clone());
         let server = tokio::spawn(server);
-        let sweeper = tokio::spawn(sweep(Arc::clone(&store), Arc::clone(&inbox), stopping.clone()));
+        let background = tokio::spawn(background::run(store.clone(), Arc::clone(&inbox), stopping.clone()));
         let grace = gateway.shutdown_grace;
-        Ok(Self { address, pairing_code, grace, store, turns, inbox, stopping, server, sweeper })
+        Ok(Self { address, pairing_code, grace, store, turns, inbox, stopping, server, background, backups })
     }
 
     /// Where it listens.
@@ -183,6 +182,14 @@ impl App {
         self.inbox.catch_up().await
     }
 
+    /// Makes a backup if one is due, now rather than at the next look. Whether it was.
+    ///
+    /// # Errors
+    /// [`UpkeepError`] if it failed.
+    pub async fn back_up(&self) -> Result<bool, UpkeepError> {
+        self.backups.run_once().await
+    }
+
     /// Stops: not ready, no new connections, what is in flight is finished as far as the grace time goes, all is written.
     /// Work that is not finished is resumed at the next start if it has a key, and else marked interrupted.
     pub async fn shutdown(mut self) {
@@ -200,7 +207,8 @@ impl App {
         }
         self.server.abort();
         self.turns.stop();
-        self.sweeper.await.ok();
+        self.background.await.ok();
+        self.backups.ended().await;
         self.store.close().await;
     }
 }
@@ -305,7 +313,7 @@ pub async fn open_beside(
 }
 
 fn pairing_service(config: &Config, store: &Arc<SqliteStore>, entropy: Arc<dyn Entropy>) -> PairingService {
-    PairingService::new(store.clone(), store.clone(), entropy, config.gateway.pairing_code_ttl)
+    PairingService::new(store.clone(), entropy, config.gateway.pairing_code_ttl)
 }
 
 async fn open_store(config: &Config, core: &Core) -> Result<Arc<SqliteStore>, OpenError> {
@@ -315,50 +323,4 @@ async fn open_store(config: &Config, core: &Core) -> Result<Arc<SqliteStore>, Op
         metrics: Arc::clone(&core.metrics),
     };
     Ok(Arc::new(SqliteStore::open(&part::database_settings(config), parts).await?))
-}
-
-async fn sweep(store: Arc<SqliteStore>, inbox: Arc<InboxService>, stopping: CancellationToken) {
-    let mut tick = tokio::time::interval(SWEEP_EVERY);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut rounds = 0_u32;
-    while stopping.run_until_cancelled(tick.tick()).await.is_some() {
-        loop {
-            match store.sweep_once().await {
-                Ok(true) if !stopping.is_cancelled() => {}
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "a sweep failed; it is tried again");
-                    break;
-                }
-            }
-        }
-        index(&store, &stopping).await;
-        rounds += 1;
-        let caught_up = match rounds % CATCH_UP_EVERY {
-            0 => inbox.catch_up().await,
-            _ => inbox.catch_up_with_edits().await,
-        };
-        if let Err(error) = caught_up {
-            tracing::warn!(%error, "what waits in the inbox could not be read; it is tried again");
-        }
-    }
-}
-
-/// Lets what was remembered lately be searched. The writer rests between two steps for some times as long as they take.
-async fn index(store: &SqliteStore, stopping: &CancellationToken) {
-    loop {
-        match store.index_once().await {
-            Ok(Some(took)) => {
-                let rest = tokio::time::sleep(took * INDEX_REST);
-                if stopping.run_until_cancelled(rest).await.is_none() {
-                    return;
-                }
-            }
-            Ok(None) => return,
-            Err(error) => {
-                tracing::warn!(%error, "memory could not be indexed; it is tried again");
-                return;
-            }
-        }
-    }
 }

@@ -116,7 +116,7 @@ fn state(repositories: Repositories, provider: Arc<dyn Provider>) -> Result<AppS
     let clock = Arc::new(SteadyClock::new(Arc::new(SystemClock::new())));
     let metrics = Arc::new(Metrics::prometheus("zeroclaw").map_err(|error| error.to_string())?);
     let entropy = Arc::new(SystemEntropy);
-    let pairing = PairingService::new(pairing, tokens.clone(), entropy.clone(), Duration::from_hours(1));
+    let pairing = PairingService::new(pairing, entropy.clone(), Duration::from_hours(1));
     let agent = Agent::new(AgentParts {
         chain: chain(provider, ChainParts { clock: clock.clone(), entropy, metrics: metrics.clone() }),
         conversations: Arc::new(NoInbox),

@@ -16,7 +16,7 @@ use crate::{
     http::{HttpSettings, server::Limits},
     outbound::Client,
     service::inbox::InboxSettings,
-    sqlite::{DatabaseSettings, Keep, Retention, StoreLimits},
+    sqlite::{DatabaseSettings, Keep, Retention, Schedule, StoreLimits},
     system::Entropy,
     telemetry::{Metrics, MetricsError},
 };
@@ -36,13 +36,22 @@ pub(super) fn paired_tokens(config: &Config) -> Vec<TokenHash> {
     config.gateway.paired_tokens.iter().filter_map(hash).collect()
 }
 
-pub(super) fn database_settings(config: &Config) -> DatabaseSettings {
+/// Where the database is and how it is opened.
+#[must_use]
+pub fn database_settings(config: &Config) -> DatabaseSettings {
     DatabaseSettings {
         path: config.database.path.clone(),
         full_sync: config.database.synchronous == Synchronous::Full,
         busy_timeout: config.database.busy_timeout,
         read_connections: config.database.read_connections,
     }
+}
+
+/// When backups are made; `None`: never.
+pub(super) fn backup_schedule(config: &Config) -> Option<Schedule> {
+    let backups = &config.database.backups;
+    let folder = backups.folder.clone()?;
+    Some(Schedule { folder, every: backups.every, keep: backups.keep as usize })
 }
 
 pub(super) fn store_limits(config: &Config) -> StoreLimits {

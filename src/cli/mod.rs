@@ -1,9 +1,22 @@
 //! The command line: one file for each command, one exit code for each kind of failure.
 
 mod ask;
+mod beside;
+mod completions;
+mod confirm;
+mod conversation;
+mod db;
+mod delivery;
+mod duration;
+mod filter;
+mod key;
+mod limit;
+mod lockout;
 mod memory;
+mod message;
 mod pair;
 mod serve;
+mod table;
 mod token;
 
 use std::{
@@ -38,7 +51,9 @@ const EXAMPLES: &str = "Examples:
   moorgate pair                     issue a pairing code, also beside a running server
   moorgate token create --label ci  print a new token
   moorgate ask hello                try the configured model
-  moorgate memory search bicycle    what users said of it";
+  moorgate memory search bicycle    what users said of it
+  moorgate message list --since 1h  what has come in
+  moorgate db backup copy.db        copy the database, also beside a running server";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -54,6 +69,29 @@ enum Command {
     /// Work with bearer tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Clients that sent wrong pairing codes
+    #[command(subcommand)]
+    Lockout(lockout::LockoutCommand),
+    /// Rate windows
+    #[command(subcommand)]
+    Limit(limit::LimitCommand),
+    /// Idempotency keys
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Who talks with the gateway where
+    #[command(subcommand)]
+    Conversation(conversation::ConversationCommand),
+    /// Messages that were accepted
+    #[command(subcommand)]
+    Message(message::MessageCommand),
+    /// Replies to channels
+    #[command(subcommand)]
+    Delivery(delivery::DeliveryCommand),
+    /// Print what a shell needs to complete these commands
+    Completions(completions::CompletionsArgs),
+    /// Look after the database: info, check, backup, restore, vacuum, migrate, prune
+    #[command(subcommand)]
+    Db(db::DbCommand),
 }
 
 /// What every command takes.
@@ -83,6 +121,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Memory(command) => memory::run(command),
         Command::Pair(arguments) => pair::run(arguments),
         Command::Token(command) => token::run(command),
+        Command::Lockout(command) => lockout::run(command),
+        Command::Limit(command) => limit::run(command),
+        Command::Key(command) => key::run(command),
+        Command::Conversation(command) => conversation::run(command),
+        Command::Message(command) => message::run(command),
+        Command::Delivery(command) => delivery::run(command),
+        Command::Completions(arguments) => {
+            completions::run(&arguments);
+            Ok(())
+        }
+        Command::Db(command) => db::run(command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -104,6 +153,8 @@ impl Failure {
     const UNAVAILABLE: u8 = 69;
     const DATABASE: u8 = 74;
     const CONFIGURATION: u8 = 78;
+    /// 128 and the number of SIGINT.
+    const INTERRUPTED: u8 = 130;
 
     fn new(code: u8, text: impl Display) -> Self {
         Self { code, text: text.to_string() }

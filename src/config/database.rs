@@ -21,6 +21,19 @@ pub struct Database {
     pub answers: Retention,
     /// How long sent and given up deliveries are kept.
     pub deliveries: Retention,
+    /// The backups that a server makes by itself.
+    pub backups: Backups,
+}
+
+/// Backups that a server makes by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backups {
+    /// Where they are; `None`: none are made.
+    pub folder: Option<PathBuf>,
+    /// From one to the next.
+    pub every: Duration,
+    /// How many are kept, the newest.
+    pub keep: u32,
 }
 
 /// How long something that is done with is kept. What a living idempotency key needs is kept in any case.
@@ -52,6 +65,18 @@ impl Database {
             messages: Retention::read(r, "database.message_retention_days", "database.message_max_rows"),
             answers: Retention::read(r, "database.answer_retention_days", "database.answer_max_rows"),
             deliveries: Retention::read(r, "database.delivery_retention_days", "database.delivery_max_rows"),
+            backups: Backups::read(r),
+        }
+    }
+}
+
+impl Backups {
+    fn read(r: &mut Reader<'_>) -> Self {
+        let hours: u64 = r.integer("database.backup_every_hours", 1..=8760);
+        Self {
+            folder: r.optional_text("database.backup_folder").map(PathBuf::from),
+            every: Duration::from_hours(hours),
+            keep: r.integer("database.backup_keep", 1..=10_000),
         }
     }
 }

@@ -34,7 +34,7 @@ mod value;
 
 pub use channel::{Channels, LinqChannel, NextcloudTalkChannel, WebhookChannel, WhatsAppChannel};
 pub use conversation::{Conversation, Memory};
-pub use database::{Database, Retention, Synchronous};
+pub use database::{Backups, Database, Retention, Synchronous};
 pub use error::{ConfigError, Problem, Source};
 pub use gateway::{Gateway, PairedToken};
 pub use observability::{LogFormat, LogLevel, MetricsBackend, Observability};

@@ -7,6 +7,7 @@
 //! commit: [`RateLimitRepository::hit`] returns a [`PendingHit`], and [`TurnRepository::claim`] a [`Lease`]. Neither can
 //! get lost: a hit that is dropped is written all the same, and the key of a lease that was never begun is given back.
 
+pub mod admin;
 mod conversation;
 mod inbox;
 mod memory;

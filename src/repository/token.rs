@@ -18,9 +18,6 @@ pub trait TokenRepository: Send + Sync {
     /// command may have made it just now.
     async fn catch_up(&self);
 
-    /// Puts a token on record.
-    async fn create(&self, token: NewToken, now: Millis) -> Result<TokenId, StoreError>;
-
     /// Takes over the tokens that the configuration names, each of them once for ever. Returns how many were new.
     async fn import(&self, hashes: Vec<TokenHash>, now: Millis) -> Result<u64, StoreError>;
 }

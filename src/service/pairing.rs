@@ -4,17 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     domain::{client::ClientAddress, pairing::PairingCode, time::Millis, token::Token},
-    repository::{
-        NewCode, NewToken, PairingRepository, PendingHit, RedeemOutcome, Redemption, StoreError,
-        TokenRepository, TokenSource,
-    },
+    repository::{NewCode, PairingRepository, PendingHit, RedeemOutcome, Redemption, StoreError},
     system::{Entropy, NoEntropy, random},
 };
 
 /// Issues codes and tokens.
 pub struct PairingService {
     codes: Arc<dyn PairingRepository>,
-    tokens: Arc<dyn TokenRepository>,
     entropy: Arc<dyn Entropy>,
     code_ttl: Duration,
 }
@@ -44,13 +40,8 @@ pub enum PairOutcome {
 impl PairingService {
     /// A service whose codes live for `code_ttl`.
     #[must_use]
-    pub fn new(
-        codes: Arc<dyn PairingRepository>,
-        tokens: Arc<dyn TokenRepository>,
-        entropy: Arc<dyn Entropy>,
-        code_ttl: Duration,
-    ) -> Self {
-        Self { codes, tokens, entropy, code_ttl }
+    pub fn new(codes: Arc<dyn PairingRepository>, entropy: Arc<dyn Entropy>, code_ttl: Duration) -> Self {
+        Self { codes, entropy, code_ttl }
     }
 
     /// Issues a pairing code, whose token gets the label.
@@ -70,17 +61,6 @@ impl PairingService {
         let new = NewCode { code: code.clone(), salt, label: label.to_owned(), ttl: self.code_ttl };
         self.codes.issue(new, now).await?;
         Ok(code)
-    }
-
-    /// Issues a token directly.
-    ///
-    /// # Errors
-    /// [`PairingError`]; then no token was issued.
-    pub async fn create_token(&self, label: &str, now: Millis) -> Result<Token, PairingError> {
-        let token = Token::from_random(random(&*self.entropy)?);
-        let new = NewToken { label: label.to_owned(), hash: token.hash(), source: TokenSource::Command };
-        self.tokens.create(new, now).await?;
-        Ok(token)
     }
 
     /// Spends one attempt of a client. What it sent may be `None`: not six digits.

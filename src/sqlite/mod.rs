@@ -4,24 +4,35 @@
 //! mirrored in `memory`: it is loaded at the start, changed after each commit, and loaded again when another process
 //! wrote to the database. Reads that memory cannot answer go to a pool of read-only connections.
 
+mod admin;
+mod backup;
 mod batch;
+mod check;
 mod command;
+mod contents;
 mod conversation;
+mod copy;
 mod error;
 mod full_text;
 mod inbox;
+mod info;
 mod key_filter;
 mod memory;
 mod open;
 mod pairing;
 mod queue;
 mod rate_limit;
+mod restore;
 mod retention;
+mod rotation;
 mod rows;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod token;
 mod transaction;
 mod turn;
+mod upkeep;
 mod writer;
 
 use std::{
@@ -32,8 +43,15 @@ use std::{
 use sqlx::SqlitePool;
 use tokio::task::JoinHandle;
 
+pub use backup::{Backup, back_up};
+pub use check::{Checked, Finding, check};
+pub use copy::{Stage, Watch};
+pub use info::{Info, Run, info};
 pub use open::{DatabaseSettings, OpenError};
-pub use retention::{Keep, Retention};
+pub use restore::{Restore, Restored};
+pub use retention::{Keep, Removed, Retention};
+pub use rotation::{Rotation, Schedule};
+pub use upkeep::{Migrated, UpkeepError, Vacuumed, migrate, vacuum};
 
 use crate::{
     domain::channel::ChannelKind,
@@ -163,7 +181,15 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError`] if it takes no writes.
     pub async fn sweep_once(&self) -> Result<bool, StoreError> {
-        self.shared.sweep_once().await
+        self.shared.sweep_once().await.map(|round| round.more)
+    }
+
+    /// Forgets all that has expired or need not be kept, in rounds, and tells after each what was removed so far.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it takes no writes.
+    pub async fn prune(&self, progress: &(dyn Fn(&Removed) + Sync)) -> Result<Removed, StoreError> {
+        self.shared.prune(progress).await
     }
 }
 

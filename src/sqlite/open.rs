@@ -50,6 +50,9 @@ pub enum OpenError {
         /// Why.
         source: io::Error,
     },
+    /// There is no such file, and this is no occasion to make one.
+    #[error("there is no database {0}")]
+    Missing(PathBuf),
     /// Another server has it open.
     #[error("{0} is in use by another moorgate server (its lock file is held)")]
     InUse(PathBuf),
@@ -127,18 +130,37 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Opens the database for the one server.
 pub(super) async fn open_as_server(settings: &DatabaseSettings) -> Result<Database, OpenError> {
     create_folder(&settings.path)?;
-    let give_up = Instant::now() + WAIT_FOR_COMMAND;
-    let lock = loop {
-        match try_lock(&settings.path)? {
-            Some(lock) => break lock,
-            None if Instant::now() > give_up => return Err(OpenError::InUse(settings.path.clone())),
-            None => sleep(PAUSE).await,
-        }
-    };
+    let lock = take_lock(&settings.path).await?;
     create_private(&settings.path)?;
     let writer = migrate(connect_writer(settings).await?, &settings.path).await?;
     let reads = connect_readers(settings).await?;
     Ok(Database { writer, reads, lock: Some(lock) })
+}
+
+/// Takes the server's lock. It waits a moment for it.
+pub(super) async fn take_lock(path: &Path) -> Result<ServerLock, OpenError> {
+    let give_up = Instant::now() + WAIT_FOR_COMMAND;
+    loop {
+        match try_lock(path)? {
+            Some(lock) => return Ok(lock),
+            None if Instant::now() > give_up => return Err(OpenError::InUse(path.into())),
+            None => sleep(PAUSE).await,
+        }
+    }
+}
+
+/// Whether a server runs on the file, or a command holds its place.
+pub(super) fn is_locked(path: &Path) -> Result<bool, OpenError> {
+    if lock_path(path).exists() { Ok(try_lock(path)?.is_none()) } else { Ok(false) }
+}
+
+/// Opens a database that exists, to read it beside whoever uses it. It is not brought up to date.
+pub(super) async fn open_to_read(settings: &DatabaseSettings) -> Result<SqliteConnection, OpenError> {
+    if !settings.path.exists() {
+        return Err(OpenError::Missing(settings.path.clone()));
+    }
+    let options = options(settings).read_only(true);
+    options.connect().await.map_err(|source| OpenError::Sqlite { path: settings.path.clone(), source })
 }
 
 /// Opens the database for one command, beside a server that may be running on it, or may just be starting. The lock is
@@ -166,7 +188,7 @@ pub(super) async fn open_beside(settings: &DatabaseSettings) -> Result<Database,
 }
 
 /// The folder of a new database is the owner's alone; one that exists is left as it is.
-fn create_folder(path: &Path) -> Result<(), OpenError> {
+pub(super) fn create_folder(path: &Path) -> Result<(), OpenError> {
     let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists())
     else {
         return Ok(());
@@ -178,7 +200,7 @@ fn create_folder(path: &Path) -> Result<(), OpenError> {
 /// A new file is made before SQLite makes it, so that it is never readable by others: SQLite gives its WAL the same mode.
 /// One that exists is not touched: closing it would take the locks away from SQLite if this process has it open already
 /// (POSIX, `fcntl`).
-fn create_private(path: &Path) -> Result<(), OpenError> {
+pub(super) fn create_private(path: &Path) -> Result<(), OpenError> {
     let made = match fs::metadata(path) {
         Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
         Ok(_) => Ok(()),
@@ -192,7 +214,7 @@ fn private_file(path: &Path) -> io::Result<File> {
 }
 
 /// The one path of a file that links may name too.
-fn canonical(path: &Path) -> PathBuf {
+pub(super) fn canonical(path: &Path) -> PathBuf {
     if let Ok(canonical) = fs::canonicalize(path) {
         return canonical;
     }
@@ -206,10 +228,9 @@ fn canonical(path: &Path) -> PathBuf {
 /// Takes the lock, if no other process has it. It is on a file of its own: SQLite's own locks on the database vanish when
 /// any other handle on it is closed in the same process (POSIX, `fcntl`).
 fn try_lock(path: &Path) -> Result<Option<ServerLock>, OpenError> {
-    let mut name = canonical(path).into_os_string();
-    name.push(".lock");
-    let failed = |source| OpenError::File { path: PathBuf::from(&name), source };
-    let file = private_file(Path::new(&name)).map_err(failed)?;
+    let path = lock_path(path);
+    let failed = |source| OpenError::File { path: path.clone(), source };
+    let file = private_file(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(ServerLock { file })),
         Err(TryLockError::WouldBlock) => Ok(None),
@@ -217,21 +238,32 @@ fn try_lock(path: &Path) -> Result<Option<ServerLock>, OpenError> {
     }
 }
 
-fn options(settings: &DatabaseSettings) -> SqliteConnectOptions {
+fn lock_path(path: &Path) -> PathBuf {
+    with_suffix(&canonical(path), ".lock")
+}
+
+/// The path with something after its last character.
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+pub(super) fn options(settings: &DatabaseSettings) -> SqliteConnectOptions {
+    let sync = if settings.full_sync { SqliteSynchronous::Full } else { SqliteSynchronous::Normal };
     SqliteConnectOptions::new()
         .filename(&settings.path)
         .busy_timeout(settings.busy_timeout)
+        .synchronous(sync)
         .foreign_keys(true)
         .pragma("mmap_size", "0")
         .pragma("temp_store", "MEMORY")
         .disable_statement_logging()
 }
 
-async fn connect_writer(settings: &DatabaseSettings) -> Result<SqliteConnection, OpenError> {
-    let sync = if settings.full_sync { SqliteSynchronous::Full } else { SqliteSynchronous::Normal };
+pub(super) async fn connect_writer(settings: &DatabaseSettings) -> Result<SqliteConnection, OpenError> {
     let options = options(settings)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(sync)
         .pragma("wal_autocheckpoint", "4000")
         .pragma("journal_size_limit", "67108864")
         .pragma("cache_size", "-16000");
@@ -259,7 +291,7 @@ async fn connect_writer(settings: &DatabaseSettings) -> Result<SqliteConnection,
 }
 
 /// What a pragma says; nothing where it has nothing to say (`mmap_size` on a system without).
-async fn pragma(conn: &mut SqliteConnection, sql: &'static str) -> Result<String, sqlx::Error> {
+pub(super) async fn pragma(conn: &mut SqliteConnection, sql: &'static str) -> Result<String, sqlx::Error> {
     use sqlx::Row as _;
     let Some(row) = sqlx::query(sql).fetch_optional(conn).await? else { return Ok("0".into()) };
     row.try_get_unchecked::<String, _>(0)
@@ -292,7 +324,7 @@ async fn connect_readers(settings: &DatabaseSettings) -> Result<SqlitePool, Open
         .map_err(|source| OpenError::Sqlite { path: settings.path.clone(), source })
 }
 
-async fn migrate(mut conn: SqliteConnection, path: &Path) -> Result<SqliteConnection, OpenError> {
+pub(super) async fn migrate(mut conn: SqliteConnection, path: &Path) -> Result<SqliteConnection, OpenError> {
     match MIGRATIONS.run(&mut conn).await {
         Ok(()) => Ok(conn),
         Err(MigrateError::VersionMissing(version)) => {
@@ -303,11 +335,13 @@ async fn migrate(mut conn: SqliteConnection, path: &Path) -> Result<SqliteConnec
     }
 }
 
-fn newest_known_step() -> i64 {
+/// The newest step of the schema that this program knows.
+pub(super) fn newest_known_step() -> i64 {
     MIGRATIONS.iter().map(|step| step.version).max().unwrap_or(0)
 }
 
-async fn newest_step(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+/// The newest step of the schema that the database has.
+pub(super) async fn newest_step(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations").fetch_one(conn).await
 }
 

@@ -4,9 +4,10 @@
 //! What is still needed is passed over: a message that waits, an answer that an idempotency key stands for, a delivery that
 //! is due.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::AddAssign, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use serde::Serialize;
 use sqlx::SqliteConnection;
 
 use super::{command::Step, memory::Memory};
@@ -50,6 +51,43 @@ pub struct Retention {
     pub memories: Keep,
 }
 
+/// Rows that were removed, by kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Removed {
+    /// Messages, with their answers.
+    pub messages: u64,
+    /// Answers that were erased; their messages are still there.
+    pub answers: u64,
+    /// Replies to channels.
+    pub deliveries: u64,
+    /// What users said.
+    pub memories: u64,
+    /// Conversations that are over.
+    pub conversations: u64,
+    /// What is remembered so that nothing is accepted or missed twice: platforms' ids, nonces, early news.
+    pub received: u64,
+    /// Idempotency keys.
+    pub keys: u64,
+    /// Hits of rate windows.
+    pub hits: u64,
+    /// Pairing codes, failures and lockouts.
+    pub pairing: u64,
+}
+
+impl AddAssign for Removed {
+    fn add_assign(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.answers += other.answers;
+        self.deliveries += other.deliveries;
+        self.memories += other.memories;
+        self.conversations += other.conversations;
+        self.received += other.received;
+        self.keys += other.keys;
+        self.hits += other.hits;
+        self.pairing += other.pairing;
+    }
+}
+
 /// Where the rounds stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Progress {
@@ -88,6 +126,7 @@ pub(super) struct Forget {
 /// What a round came to.
 pub(super) struct Forgotten {
     progress: Progress,
+    pub(super) removed: Removed,
     /// Whether the next round is likely to find more.
     pub(super) more: bool,
 }
@@ -99,23 +138,27 @@ impl Step for Forget {
     async fn run(&self, conn: &mut SqliteConnection) -> Result<Forgotten, sqlx::Error> {
         let (now, started) = (self.clock.now(), self.clock.monotonic());
         let (Retention { messages, answers, deliveries, memories }, old) = (self.retention, self.progress);
-        let ids = forget_ids(conn, now, old.rows).await?;
+        let mut removed = Removed::default();
+        let (ids, received) = forget_ids(conn, now, old.rows).await?;
+        removed.received = received;
         let mut progress = old;
         let newest = newest_message(conn).await?;
         let span = Span::of(messages, newest, now);
-        progress.messages = forget_messages(conn, old.messages, span, old.rows).await?;
+        (progress.messages, removed.messages) = forget_messages(conn, old.messages, span, old.rows).await?;
         let span = Span::of(answers, newest, now);
-        progress.answers = forget_answers(conn, old.answers, span, old.rows).await?;
+        (progress.answers, removed.answers) = forget_answers(conn, old.answers, span, old.rows).await?;
         let span = Span::of(deliveries, newest_delivery(conn).await?, now);
-        progress.deliveries = forget_deliveries(conn, old.deliveries, span, old.rows).await?;
+        (progress.deliveries, removed.deliveries) =
+            forget_deliveries(conn, old.deliveries, span, old.rows).await?;
         let span = Span::of(memories, newest_memory(conn).await?, now);
-        let memories = forget_memories(conn, span, old.rows).await?;
-        let conversations;
-        (progress.conversations, conversations) =
+        let memories;
+        (memories, removed.memories) = forget_memories(conn, span, old.rows).await?;
+        (progress.conversations, removed.conversations) =
             forget_conversations(conn, old.conversations, old.rows).await?;
         let moved = progress.messages > 0 || progress.deliveries > 0 || progress.answers > old.answers;
-        let more = ids || moved || memories || conversations;
-        Ok(Forgotten { progress: progress.paced(self.clock.monotonic().saturating_sub(started)), more })
+        let more = ids || moved || memories || removed.conversations > 0;
+        let took = self.clock.monotonic().saturating_sub(started);
+        Ok(Forgotten { progress: progress.paced(took), removed, more })
     }
 
     fn stored(&self, output: &Forgotten, memory: &Memory) {
@@ -123,8 +166,8 @@ impl Step for Forget {
     }
 }
 
-/// Ids and nonces that need not be remembered any more. Whether there are likely more.
-async fn forget_ids(conn: &mut SqliteConnection, now: Millis, rows: i64) -> Result<bool, sqlx::Error> {
+/// Ids and nonces that need not be remembered any more. Whether there are likely more, and how many went.
+async fn forget_ids(conn: &mut SqliteConnection, now: Millis, rows: i64) -> Result<(bool, u64), sqlx::Error> {
     let (ids_before, nonces_before) = (now.minus(ID_MEMORY).0, now.minus(NONCE_MEMORY).0);
     let ids = sqlx::query!(
         "DELETE FROM received_id WHERE id IN (SELECT id FROM received_id ORDER BY id LIMIT ?2) AND received_at_ms <= ?1",
@@ -142,9 +185,10 @@ async fn forget_ids(conn: &mut SqliteConnection, now: Millis, rows: i64) -> Resu
     .execute(&mut *conn)
     .await?;
     let early_before = now.minus(EARLY_MEMORY).0;
-    sqlx::query!("DELETE FROM early_status WHERE received_at_ms <= ?1", early_before).execute(conn).await?;
-    let full = rows.unsigned_abs();
-    Ok(ids.rows_affected() >= full || nonces.rows_affected() >= full)
+    let early = sqlx::query!("DELETE FROM early_status WHERE received_at_ms <= ?1", early_before);
+    let early = early.execute(conn).await?.rows_affected();
+    let (full, ids, nonces) = (rows.unsigned_abs(), ids.rows_affected(), nonces.rows_affected());
+    Ok((ids >= full || nonces >= full, ids + nonces + early))
 }
 
 /// Rows up to which id, and from before which moment, need not be kept.
@@ -179,13 +223,14 @@ async fn newest_memory(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> 
     newest.await.map(|newest| newest.id)
 }
 
-/// Deletes finished messages among the next rows. Returns where to go on; 0: from the start, since the rest is to be kept.
+/// Deletes finished messages among the next rows. Returns where to go on (0: from the start, since the rest is to
+/// be kept), and how many went.
 async fn forget_messages(
     conn: &mut SqliteConnection,
     after: i64,
     span: Span,
     rows: i64,
-) -> Result<i64, sqlx::Error> {
+) -> Result<(i64, u64), sqlx::Error> {
     let next = sqlx::query!(
         r#"SELECT count(*) AS "old!: i64", count(*) FILTER (WHERE fits) AS "fits!: i64", max(id) FILTER (WHERE fits) AS "last: i64"
            FROM (SELECT id, received_at_ms,
@@ -202,8 +247,8 @@ async fn forget_messages(
     .fetch_one(&mut *conn)
     .await?;
     let more = next.old >= rows || next.fits < next.old;
-    let Some(last_id) = next.last else { return Ok(0) };
-    sqlx::query!(
+    let Some(last_id) = next.last else { return Ok((0, 0)) };
+    let deleted = sqlx::query!(
         "DELETE FROM message
          WHERE id > ?1 AND id <= ?2 AND (id <= ?3 OR received_at_ms <= ?4) AND state NOT IN ('accepted', 'running')
            AND NOT EXISTS (SELECT 1 FROM idempotency_key AS k
@@ -216,17 +261,17 @@ async fn forget_messages(
     )
     .execute(conn)
     .await?;
-    Ok(if more { last_id } else { 0 })
+    Ok((if more { last_id } else { 0 }, deleted.rows_affected()))
 }
 
 /// Erases answers among the next rows, up to the first that is to be kept: a younger one, or one that an idempotency key still
-/// stands for. Returns where to go on: there.
+/// stands for. Returns where to go on (there), and how many were erased.
 async fn forget_answers(
     conn: &mut SqliteConnection,
     after: i64,
     span: Span,
     rows: i64,
-) -> Result<i64, sqlx::Error> {
+) -> Result<(i64, u64), sqlx::Error> {
     let next = sqlx::query!(
         r#"SELECT max(id) FILTER (WHERE fits) AS "last: i64", min(id) FILTER (WHERE kept) AS "kept: i64" FROM (
                SELECT id, NOT (id <= ?2 OR received_at_ms <= ?3) OR EXISTS (
@@ -244,24 +289,25 @@ async fn forget_answers(
     )
     .fetch_one(&mut *conn)
     .await?;
-    let Some(last) = next.last else { return Ok(after) };
+    let Some(last) = next.last else { return Ok((after, 0)) };
     let to = next.kept.map_or(last, |kept| last.min(kept - 1));
     if to <= after {
-        return Ok(after);
+        return Ok((after, 0));
     }
-    sqlx::query!("UPDATE message SET answer = '' WHERE id > ?1 AND id <= ?2 AND answer <> ''", after, to)
-        .execute(conn)
-        .await?;
-    Ok(to)
+    let erased =
+        sqlx::query!("UPDATE message SET answer = '' WHERE id > ?1 AND id <= ?2 AND answer <> ''", after, to)
+            .execute(conn)
+            .await?;
+    Ok((to, erased.rows_affected()))
 }
 
-/// Deletes finished deliveries among the next rows. Returns where to go on; 0: from the start.
+/// Deletes finished deliveries among the next rows. Returns where to go on (0: from the start), and how many went.
 async fn forget_deliveries(
     conn: &mut SqliteConnection,
     after: i64,
     span: Span,
     rows: i64,
-) -> Result<i64, sqlx::Error> {
+) -> Result<(i64, u64), sqlx::Error> {
     let next = sqlx::query!(
         r#"SELECT count(*) AS "old!: i64", count(*) FILTER (WHERE fits) AS "fits!: i64", max(id) FILTER (WHERE fits) AS "last: i64"
            FROM (SELECT id, coalesce(finished_at_ms, created_at_ms) AS at_ms,
@@ -277,8 +323,8 @@ async fn forget_deliveries(
     .fetch_one(&mut *conn)
     .await?;
     let more = next.old >= rows || next.fits < next.old;
-    let Some(last_id) = next.last else { return Ok(0) };
-    sqlx::query!(
+    let Some(last_id) = next.last else { return Ok((0, 0)) };
+    let deleted = sqlx::query!(
         "DELETE FROM delivery
          WHERE id > ?1 AND id <= ?2 AND (id <= ?3 OR finished_at_ms <= ?4) AND state <> 'due'",
         after,
@@ -288,11 +334,15 @@ async fn forget_deliveries(
     )
     .execute(conn)
     .await?;
-    Ok(if more { last_id } else { 0 })
+    Ok((if more { last_id } else { 0 }, deleted.rows_affected()))
 }
 
-/// Deletes what was said among the oldest rows. Whether there is likely more.
-async fn forget_memories(conn: &mut SqliteConnection, span: Span, rows: i64) -> Result<bool, sqlx::Error> {
+/// Deletes what was said among the oldest rows. Whether there is likely more, and how many went.
+async fn forget_memories(
+    conn: &mut SqliteConnection,
+    span: Span,
+    rows: i64,
+) -> Result<(bool, u64), sqlx::Error> {
     let next = sqlx::query!(
         r#"SELECT count(*) AS "old!: i64", count(*) FILTER (WHERE fits) AS "fits!: i64", max(id) FILTER (WHERE fits) AS "last: i64"
            FROM (SELECT id, created_at_ms,
@@ -306,8 +356,8 @@ async fn forget_memories(conn: &mut SqliteConnection, span: Span, rows: i64) -> 
     )
     .fetch_one(&mut *conn)
     .await?;
-    let Some(last_id) = next.last else { return Ok(false) };
-    sqlx::query!(
+    let Some(last_id) = next.last else { return Ok((false, 0)) };
+    let deleted = sqlx::query!(
         "DELETE FROM memory WHERE id <= ?1 AND (id <= ?2 OR created_at_ms <= ?3)",
         last_id,
         span.to_id,
@@ -315,16 +365,16 @@ async fn forget_memories(conn: &mut SqliteConnection, span: Span, rows: i64) -> 
     )
     .execute(conn)
     .await?;
-    Ok(next.old >= rows || next.fits < next.old)
+    Ok((next.old >= rows || next.fits < next.old, deleted.rows_affected()))
 }
 
 /// Deletes conversations, among the next rows, of which no answered turn, no waiting message and no due delivery is left.
-/// Returns where to go on, and whether any was deleted.
+/// Returns where to go on, and how many went.
 async fn forget_conversations(
     conn: &mut SqliteConnection,
     after: i64,
     rows: i64,
-) -> Result<(i64, bool), sqlx::Error> {
+) -> Result<(i64, u64), sqlx::Error> {
     let next = sqlx::query!(
         r#"SELECT max(id) AS "last: i64", count(*) AS "rows!: i64"
            FROM (SELECT id FROM conversation WHERE id > ?1 ORDER BY id LIMIT ?2)"#,
@@ -333,7 +383,7 @@ async fn forget_conversations(
     )
     .fetch_one(&mut *conn)
     .await?;
-    let Some(last) = next.last else { return Ok((0, false)) };
+    let Some(last) = next.last else { return Ok((0, 0)) };
     let deleted = sqlx::query!(
         "DELETE FROM conversation WHERE id > ?1 AND id <= ?2
              AND NOT EXISTS (SELECT 1 FROM message AS m WHERE m.conversation_id = conversation.id AND m.state = 'answered')
@@ -346,7 +396,7 @@ async fn forget_conversations(
     .execute(conn)
     .await?;
     let reached = if next.rows < rows { 0 } else { last };
-    Ok((reached, deleted.rows_affected() > 0))
+    Ok((reached, deleted.rows_affected()))
 }
 
 #[cfg(test)]

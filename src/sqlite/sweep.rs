@@ -15,7 +15,7 @@ use super::{
     batch::expired_before,
     command::Step,
     memory::Memory,
-    retention::{Forget, Forgotten},
+    retention::{Forget, Forgotten, Removed},
 };
 use crate::{
     domain::{
@@ -32,6 +32,9 @@ const SWEEP_ROWS: i64 = 1000;
 const CODE_MEMORY: Duration = Duration::from_hours(720);
 /// Hits that one sweep removes: small rows at one end of their table.
 const SWEEP_HITS: i64 = 5000;
+
+/// The pause between two rounds of a prune: long enough that a server which waits for the database gets it.
+const PAUSE_OF_PRUNE: Duration = Duration::from_millis(15);
 
 /// Where the sweep through the keys stands: the last one it looked at.
 pub(super) type Cursor = (String, String);
@@ -163,7 +166,22 @@ pub(super) async fn probe(conn: &mut SqliteConnection, busy_timeout: Duration) -
 }
 
 impl Shared {
-    pub(super) async fn sweep_once(&self) -> Result<bool, StoreError> {
+    /// Sweeps until all has been looked at, and tells after each round what was removed so far. Between rounds it leaves
+    /// the database to the server.
+    pub(super) async fn prune(&self, progress: &(dyn Fn(&Removed) + Sync)) -> Result<Removed, StoreError> {
+        let mut removed = Removed::default();
+        loop {
+            let round = self.sweep_once().await?;
+            removed += round.removed;
+            progress(&removed);
+            if !round.more && self.memory.swept_to() == Cursor::default() {
+                return Ok(removed);
+            }
+            tokio::time::sleep(PAUSE_OF_PRUNE).await;
+        }
+    }
+
+    pub(super) async fn sweep_once(&self) -> Result<Round, StoreError> {
         let now = self.clock.now();
         let expired_keys = expired_before(now, self.limits.key_ttl);
         let swept = self.step_of_work(Sweep { now, expired_keys, after: self.memory.swept_to() }).await;
@@ -172,7 +190,10 @@ impl Shared {
             Err(error) => Err(error.clone()),
         };
         self.memory.sweeper_ok.store(forgotten.is_ok(), Ordering::Relaxed);
-        Ok(swept?.more | forgotten?.more)
+        let (swept, forgotten) = (swept?, forgotten?);
+        let mut removed = swept.removed;
+        removed += forgotten.removed;
+        Ok(Round { removed, more: swept.more | forgotten.more })
     }
 
     async fn forget(&self) -> Result<Forgotten, StoreError> {
@@ -181,9 +202,17 @@ impl Shared {
     }
 }
 
-/// What one round came to.
+/// What a round of sweeping and forgetting came to.
+pub(super) struct Round {
+    removed: Removed,
+    /// Whether the next round is likely to find more.
+    pub(super) more: bool,
+}
+
+/// What one sweep came to.
 struct Swept {
     reached: Cursor,
+    removed: Removed,
     more: bool,
 }
 
@@ -200,10 +229,11 @@ impl Step for Sweep {
 
     async fn run(&self, conn: &mut SqliteConnection) -> Result<Swept, sqlx::Error> {
         let hits = forget_hits(conn, self.now).await?;
-        forget_attempts(conn, self.now).await?;
+        let pairing = forget_attempts(conn, self.now).await?;
         let (reached, keys) = forget_keys(conn, &self.after, self.expired_keys).await?;
         Ok(Swept {
             reached,
+            removed: Removed { keys, hits, pairing, ..Removed::default() },
             more: hits >= SWEEP_HITS.unsigned_abs() || keys * 2 >= SWEEP_ROWS.unsigned_abs(),
         })
     }
@@ -228,9 +258,9 @@ async fn forget_hits(conn: &mut SqliteConnection, now: Millis) -> Result<u64, sq
 }
 
 /// Failures and lockouts that no longer count, and codes that nobody asks about any more.
-async fn forget_attempts(conn: &mut SqliteConnection, now: Millis) -> Result<(), sqlx::Error> {
+async fn forget_attempts(conn: &mut SqliteConnection, now: Millis) -> Result<u64, sqlx::Error> {
     let failures_from = now.minus(FAILURE_WINDOW).0;
-    sqlx::query!(
+    let failures = sqlx::query!(
         "DELETE FROM pairing_failure WHERE id IN (
              SELECT id FROM pairing_failure ORDER BY id LIMIT ?2) AND failed_at_ms <= ?1",
         failures_from,
@@ -239,7 +269,7 @@ async fn forget_attempts(conn: &mut SqliteConnection, now: Millis) -> Result<(),
     .execute(&mut *conn)
     .await?;
     let lockouts_from = now.minus(LOCKOUT_MEMORY).0;
-    sqlx::query!(
+    let lockouts = sqlx::query!(
         "DELETE FROM pairing_lockout WHERE id IN (
              SELECT id FROM pairing_lockout ORDER BY id LIMIT ?2) AND locked_at_ms <= ?1",
         lockouts_from,
@@ -248,8 +278,9 @@ async fn forget_attempts(conn: &mut SqliteConnection, now: Millis) -> Result<(),
     .execute(&mut *conn)
     .await?;
     let codes_from = now.minus(CODE_MEMORY).0;
-    sqlx::query!("DELETE FROM pairing_code WHERE expires_at_ms <= ?1", codes_from).execute(conn).await?;
-    Ok(())
+    let codes = sqlx::query!("DELETE FROM pairing_code WHERE expires_at_ms <= ?1", codes_from);
+    let codes = codes.execute(conn).await?;
+    Ok(failures.rows_affected() + lockouts.rows_affected() + codes.rows_affected())
 }
 
 /// Goes once round all keys, some at each sweep, and removes those that have expired.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{id::TokenId, time::Millis, token::TokenHash},
-    repository::{NewToken, StoreError, TokenRepository, TokenSource},
+    repository::{StoreError, TokenRepository, TokenSource},
 };
 
 /// How long an unknown token waits for the writer, which may itself be waiting for another process.
@@ -36,30 +36,8 @@ impl TokenRepository for SqliteStore {
         }
     }
 
-    async fn create(&self, token: NewToken, now: Millis) -> Result<TokenId, StoreError> {
-        self.shared.step(None, Create { token, now }).await
-    }
-
     async fn import(&self, hashes: Vec<TokenHash>, now: Millis) -> Result<u64, StoreError> {
         Ok(self.shared.step(None, Import { hashes, now }).await?.len() as u64)
-    }
-}
-
-struct Create {
-    token: NewToken,
-    now: Millis,
-}
-
-#[async_trait]
-impl Step for Create {
-    type Output = TokenId;
-
-    async fn run(&self, conn: &mut SqliteConnection) -> Result<TokenId, sqlx::Error> {
-        insert(conn, &self.token.label, self.token.hash, self.token.source, self.now).await
-    }
-
-    fn stored(&self, id: &TokenId, memory: &Memory) {
-        memory.add_token(self.token.hash, *id);
     }
 }
 

@@ -11,6 +11,11 @@ pub(super) async fn begin(conn: &mut SqliteConnection) -> Result<(), sqlx::Error
     run(conn, "BEGIN IMMEDIATE").await
 }
 
+/// Begins a transaction that only reads, all of it as of one moment.
+pub(super) async fn begin_reading(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    run(conn, "BEGIN").await
+}
+
 /// Commits what was written. What failed, or cannot be committed, is rolled back.
 pub(super) async fn end<T, E: From<sqlx::Error>>(
     conn: &mut SqliteConnection,

@@ -139,11 +139,15 @@ impl Writer {
         let mut commands = Vec::new();
         let mut open = true;
         while open {
-            tokio::select! {
+            // A tick may come a moment before the last look is as old as the pause between two: it looks all the same.
+            let ticked = tokio::select! {
                 biased;
-                more = self.queues.take(&mut commands) => open = more,
-                _ = tick.tick() => {}
-            }
+                more = self.queues.take(&mut commands) => {
+                    open = more;
+                    false
+                }
+                _ = tick.tick() => true,
+            };
             self.shared.metrics.writer.queue().lower(commands.len() as u64);
             let mut batch = Batch::default();
             for command in commands.drain(..) {
@@ -151,7 +155,7 @@ impl Writer {
             }
             let looks = std::mem::take(&mut batch.looks);
             self.commit(batch).await;
-            self.look_for_edits(!looks.is_empty()).await;
+            self.look_for_edits(ticked || !looks.is_empty()).await;
             for look in looks {
                 look.send(()).ok();
             }

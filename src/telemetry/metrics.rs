@@ -21,6 +21,7 @@
 
 mod admission;
 mod agent;
+mod backup;
 mod channel;
 mod connection;
 mod exposition;
@@ -40,6 +41,7 @@ use exposition::Exposition;
 
 pub use admission::{AdmissionMetrics, IdempotencyOutcome, PairingOutcome, RateOutcome, RateScope};
 pub use agent::{AgentMetrics, AttemptMetrics, Component, ModelMetrics, ProviderLabel};
+pub use backup::{BackupMetrics, BackupOutcome};
 pub use channel::{CallOutcome, ChannelMetrics, DeliveryOutcome, Direction, ItemOutcome};
 pub use connection::ConnectionMetrics;
 pub use http::{HttpMethod, HttpMetrics, HttpRoute, HttpStatus};
@@ -86,6 +88,8 @@ pub struct Metrics {
     pub agent: AgentMetrics,
     /// The database writer.
     pub writer: WriterMetrics,
+    /// Backups.
+    pub backups: BackupMetrics,
     /// Chat channels.
     pub channels: ChannelMetrics,
     /// TCP connections.
@@ -117,6 +121,7 @@ impl Metrics {
             turns: TurnMetrics::new(meter),
             agent: AgentMetrics::new(meter),
             writer: WriterMetrics::new(meter),
+            backups: BackupMetrics::new(meter),
             channels: ChannelMetrics::new(meter),
             connections: ConnectionMetrics::new(meter),
             exposition,

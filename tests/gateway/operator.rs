@@ -2,15 +2,27 @@
 //! change holds within a second.
 
 mod command;
+mod conversation;
+mod database;
+mod delivery;
+mod help;
+mod key;
+mod lockout;
+mod message;
+mod pair;
+mod rate_window;
+mod shape;
+mod storm;
+mod token;
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use tempfile::TempDir;
 
 use crate::support::{
     client::Reply,
     gateway::sqlite3,
-    process::{Process, moorgate, run},
+    process::{LONGEST_WAIT, Process, moorgate, run},
 };
 
 /// Asking again and again must neither be refused nor use up anything.
@@ -19,6 +31,20 @@ const NO_LIMITS: [(&str, &str); 2] = [
     ("MOORGATE_GATEWAY__PAIR_RATE_LIMIT_PER_MINUTE", "0"),
 ];
 const WRONG_CODE: &str = "not a code";
+
+/// What operators do holds within this time.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Waits until a query on the database says this.
+async fn wait_for(database: &Path, query: &str, expected: &str) {
+    let looking = async {
+        while sqlite3(database, query) != expected {
+            tokio::task::yield_now().await;
+        }
+    };
+    let found = tokio::time::timeout(LONGEST_WAIT, looking).await;
+    assert!(found.is_ok(), "{query}: {expected:?} is expected, but it stays {:?}", sqlite3(database, query));
+}
 
 /// Asks until the status is `status`, which must be within a second.
 async fn within_a_second(status: u16, mut ask: impl AsyncFnMut() -> Reply) -> Reply {
@@ -30,7 +56,7 @@ async fn within_a_second(status: u16, mut ask: impl AsyncFnMut() -> Reply) -> Re
             }
         }
     };
-    let reply = tokio::time::timeout(Duration::from_secs(1), asking).await;
+    let reply = tokio::time::timeout(SOON, asking).await;
     reply.unwrap_or_else(|_| panic!("no {status} within a second"))
 }
 

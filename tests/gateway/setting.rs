@@ -20,7 +20,7 @@ use crate::support::process::Process;
 const OPEN: (&str, &str) = ("gateway.require_pairing", "false");
 
 /// Where keys are proved to be read.
-const PROOFS: [&str; 22] = [
+const PROOFS: [&str; 23] = [
     include_str!("conversation/channel.rs"),
     include_str!("account.rs"),
     include_str!("conversation.rs"),
@@ -41,6 +41,7 @@ const PROOFS: [&str; 22] = [
     include_str!("setting/report.rs"),
     include_str!("limit.rs"),
     include_str!("limit/table.rs"),
+    include_str!("storage/backup.rs"),
     include_str!("storage/busy.rs"),
     include_str!("storage/file.rs"),
 ];

@@ -1,9 +1,11 @@
 //! The database as an operator meets it: busy, full, refused, edited by hand, left behind by a run that died.
 
+mod backup;
 mod busy;
 mod edit;
 mod failure;
 mod file;
+mod full;
 mod key;
 mod leftover;
 

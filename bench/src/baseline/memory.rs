@@ -17,7 +17,7 @@ use moorgate::{
         token::TokenHash,
     },
     repository::{
-        Budget, ClaimOutcome, HitOutcome, Lease, NewCode, NewToken, NewTurn, PairingRepository, PendingHit,
+        Budget, ClaimOutcome, HitOutcome, Lease, NewCode, NewTurn, PairingRepository, PendingHit,
         RateLimitRepository, RedeemOutcome, Redemption, StoreError, TokenRepository, TurnEnd, TurnRepository,
         Written,
     },
@@ -159,11 +159,6 @@ impl TokenRepository for MemoryStore {
     }
 
     async fn catch_up(&self) {}
-
-    async fn create(&self, token: NewToken, _now: Millis) -> Result<TokenId, StoreError> {
-        lock(&self.tokens).insert(token.hash, TokenId(1));
-        Ok(TokenId(1))
-    }
 
     async fn import(&self, _hashes: Vec<TokenHash>, _now: Millis) -> Result<u64, StoreError> {
         Ok(0)

@@ -115,6 +115,12 @@ fn twenty_turns_are_told_again_and_what_users_say_is_kept_by_default() {
 }
 
 #[test]
+fn no_backups_are_made_by_default() {
+    let backups = crate::config::Backups { folder: None, every: Duration::from_hours(24), keep: 7 };
+    assert_eq!(Config::default().database.backups, backups);
+}
+
+#[test]
 fn no_chat_platform_is_used_by_default() {
     let channels = Channels {
         workers: 32,

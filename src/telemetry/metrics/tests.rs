@@ -100,10 +100,11 @@ fn use_everything(metrics: &Metrics) {
 }
 
 /// Every family, its type, and whether it is there before anything has happened.
-const FAMILIES: [(&str, &str, bool); 39] = [
+const FAMILIES: [(&str, &str, bool); 40] = [
     ("zeroclaw_accept_errors_total", "counter", true),
     ("zeroclaw_agent_duration_seconds", "histogram", false),
     ("zeroclaw_agent_starts_total", "counter", false),
+    ("zeroclaw_backups_total", "counter", true),
     ("zeroclaw_channel_calls_total", "counter", true),
     ("zeroclaw_channel_items_total", "counter", true),
     ("zeroclaw_channel_messages_total", "counter", true),

@@ -81,7 +81,7 @@ async fn a_full_disk_is_answered_503_and_is_over_without_a_restart() {
     assert_eq!(gateway.client.get("/ready").await.text, r#"{"status":"ready"}"#);
 }
 
-fn limit_files(gateway: &Process, bytes: &str) {
+pub(super) fn limit_files(gateway: &Process, bytes: &str) {
     let mut command = Command::new("prlimit");
     let status = command.args(["--pid", &gateway.id().to_string(), &format!("--fsize={bytes}:")]).status();
     assert!(status.expect("prlimit is installed (Debian: util-linux)").success());

@@ -6,6 +6,7 @@ use std::{net::SocketAddr, path::PathBuf, process::Command, sync::Arc};
 use moorgate::{
     app::{App, Parts, StartError},
     config::{Config, Inputs, Override, load},
+    sqlite::UpkeepError,
     system::{Clock, Entropy, SystemEntropy},
 };
 use tempfile::TempDir;
@@ -126,6 +127,11 @@ impl Gateway {
     /// Forgets what has expired by now.
     pub async fn sweep(&self) {
         self.app.as_ref().unwrap().sweep().await.unwrap();
+    }
+
+    /// Makes a backup if one is due. Whether it was.
+    pub async fn back_up(&self) -> Result<bool, UpkeepError> {
+        self.app.as_ref().unwrap().back_up().await
     }
 
     /// Pairs with the code that was printed at the start.

@@ -1,0 +1,155 @@
+//! The commands, each from its arguments to what it prints.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::{BackupArgs, OutputArgs, RestoreArgs, text};
+use crate::{
+    app::{self, StartError},
+    cli::{Failure, load, print},
+    config::Config,
+    sqlite::{self, DatabaseSettings, Removed, Restore, Stage, Watch},
+    system::{Clock as _, SystemClock},
+};
+
+pub(super) async fn info(arguments: OutputArgs) -> Result<(), Failure> {
+    let (json, settings) = open(arguments)?;
+    let info = sqlite::info(&settings).await?;
+    show(json, &info, text::info)
+}
+
+pub(super) async fn check(arguments: OutputArgs) -> Result<(), Failure> {
+    let (json, settings) = open(arguments)?;
+    let checked = sqlite::check(&settings).await?;
+    show(json, &checked, text::checked)?;
+    let found = checked.found();
+    if found == 0 {
+        return Ok(());
+    }
+    let path = settings.path.display();
+    let text = format!("{path} is not sound: {found} of the checks above found something");
+    Err(Failure::new(Failure::DATABASE, text))
+}
+
+pub(super) async fn backup(arguments: BackupArgs) -> Result<(), Failure> {
+    let (json, settings) = open(arguments.output)?;
+    let backup =
+        watched(async |watch| sqlite::back_up(&settings, &arguments.file, arguments.force, watch).await)
+            .await?;
+    show(json, &backup, text::backup)
+}
+
+pub(super) async fn restore(arguments: RestoreArgs) -> Result<(), Failure> {
+    let (json, settings) = open(arguments.output)?;
+    let restore = watched(async |watch| Restore::prepare(&settings, &arguments.file, watch).await).await?;
+    if restore.replaces() && !arguments.yes {
+        let question = format!(
+            "Replace {} with {}? Its old contents are kept. [y/N] ",
+            settings.path.display(),
+            arguments.file.display()
+        );
+        confirm(&question)?;
+    }
+    let restored = restore.finish(SystemClock::new().wall()).await?;
+    show(json, &restored, text::restored)
+}
+
+pub(super) async fn vacuum(arguments: OutputArgs) -> Result<(), Failure> {
+    let (json, settings) = open(arguments)?;
+    let vacuumed = sqlite::vacuum(&settings).await?;
+    show(json, &vacuumed, text::vacuumed)
+}
+
+pub(super) async fn migrate(arguments: OutputArgs) -> Result<(), Failure> {
+    let (json, settings) = open(arguments)?;
+    let migrated = sqlite::migrate(&settings).await?;
+    show(json, &migrated, text::migrated)
+}
+
+pub(super) async fn prune(arguments: OutputArgs) -> Result<(), Failure> {
+    let config = load(arguments.files, Vec::new())?;
+    must_exist(&config)?;
+    let (store, _, _) = app::open_beside(&config).await?;
+    let line = ProgressLine::new();
+    let removed = store.prune(&|removed: &Removed| line.show(&text::progress_of_prune(removed))).await;
+    line.clear();
+    store.close().await;
+    show(arguments.json, &removed.map_err(StartError::from)?, text::removed)
+}
+
+fn open(arguments: OutputArgs) -> Result<(bool, DatabaseSettings), Failure> {
+    let config = load(arguments.files, Vec::new())?;
+    Ok((arguments.json, app::database_settings(&config)))
+}
+
+/// A command that would make a new database where there is none has the wrong path.
+fn must_exist(config: &Config) -> Result<(), Failure> {
+    let path = config.database.path.clone();
+    if path.exists() { Ok(()) } else { Err(StartError::from(sqlite::OpenError::Missing(path)).into()) }
+}
+
+/// Does work that shows how far it is on a terminal, and that ends in order at Ctrl-C.
+async fn watched<T, E>(work: impl AsyncFnOnce(&Watch<'_>) -> Result<T, E>) -> Result<T, E> {
+    let (stop, line) = (CancellationToken::new(), ProgressLine::new());
+    let progress = |stage: Stage| line.show(&text::progress(stage));
+    let watch = Watch { stop: &stop, progress: &progress };
+    let work = work(&watch);
+    tokio::pin!(work);
+    let result = tokio::select! {
+        result = &mut work => result,
+        _ = tokio::signal::ctrl_c() => {
+            stop.cancel();
+            work.await
+        }
+    };
+    line.clear();
+    result
+}
+
+/// A line on standard error that is written over again and again, if that is a terminal.
+struct ProgressLine {
+    is_seen: bool,
+}
+
+impl ProgressLine {
+    fn new() -> Self {
+        Self { is_seen: io::stderr().is_terminal() }
+    }
+
+    fn show(&self, text: &str) {
+        if self.is_seen {
+            write!(io::stderr(), "\r\x1b[K{text}").ok(); // nobody may be looking
+        }
+    }
+
+    fn clear(&self) {
+        self.show("");
+    }
+}
+
+/// Asks on the terminal; whoever is not there to answer has to pass `--yes`.
+fn confirm(question: &str) -> Result<(), Failure> {
+    let refused = |text| Err(Failure::new(Failure::USAGE, text));
+    if !io::stdin().is_terminal() {
+        return refused("it was not confirmed: pass --yes, nothing was changed");
+    }
+    write!(io::stderr(), "{question}").ok();
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).ok();
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => refused("nothing was changed"),
+    }
+}
+
+fn show<T: Serialize>(json: bool, value: &T, text: impl Fn(&T) -> String) -> Result<(), Failure> {
+    let shown = if json {
+        serde_json::to_string(value).map_err(|error| Failure::new(Failure::DATABASE, error))? + "\n"
+    } else {
+        text(value)
+    };
+    print(shown);
+    Ok(())
+}

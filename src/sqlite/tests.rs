@@ -1,0 +1,113 @@
+//! The store on a database that may not grow (SQLite's own error for that, which a limit on pages gives everywhere), and a
+//! backup that is stopped.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use sqlx::{AssertSqlSafe, SqliteConnection};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    DatabaseSettings, Retention, SqliteStore, StoreLimits, StoreParts, UpkeepError, Watch, back_up,
+    command::Step,
+};
+use crate::{
+    repository::{StoreError, StoreStatusRepository as _},
+    system::{SteadyClock, SystemClock},
+    telemetry::Metrics,
+};
+
+/// More pages than any test needs.
+const NO_LIMIT: u32 = 1_000_000;
+
+fn settings(folder: &TempDir) -> DatabaseSettings {
+    DatabaseSettings {
+        path: folder.path().join("moorgate.db"),
+        full_sync: true,
+        busy_timeout: Duration::from_secs(5),
+        read_connections: 1,
+    }
+}
+
+async fn open(folder: &TempDir) -> SqliteStore {
+    let limits = StoreLimits {
+        pair_per_minute: 0,
+        webhook_per_minute: 0,
+        signature_per_minute: 0,
+        rate_clients: 1,
+        lockout: Duration::from_secs(1),
+        code_failures: 1,
+        key_ttl: Duration::from_mins(5),
+        keys_per_owner: 10,
+        channels: Vec::new(),
+        waiting_messages: 0,
+        saves_memory: true,
+        retention: Retention::default(),
+    };
+    let clock = Arc::new(SteadyClock::new(Arc::new(SystemClock::new())));
+    let parts = StoreParts { limits, clock, metrics: Metrics::disabled().into() };
+    SqliteStore::open(&settings(folder), parts).await.unwrap()
+}
+
+/// Lets the file have so many pages; fewer than it has are as many as it has.
+struct Limit(u32);
+
+#[async_trait]
+impl Step for Limit {
+    type Output = ();
+
+    async fn run(&self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let limit = AssertSqlSafe(format!("PRAGMA max_page_count = {}", self.0));
+        sqlx::query(limit).execute(conn).await.map(drop)
+    }
+}
+
+/// Writes a label that needs a page of its own.
+struct Write;
+
+#[async_trait]
+impl Step for Write {
+    type Output = ();
+
+    async fn run(&self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let written = sqlx::query("INSERT INTO pairing_failure (client, failed_at_ms) VALUES (?1, 1)");
+        written.bind("x".repeat(5000)).execute(conn).await.map(drop)
+    }
+}
+
+async fn rows(store: &SqliteStore) -> i64 {
+    let count = sqlx::query_scalar("SELECT count(*) FROM pairing_failure");
+    count.fetch_one(&store.shared.reads).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_full_database_refuses_writes_keeps_what_it_has_and_goes_on_when_there_is_room() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    store.shared.step(None, Write).await.unwrap();
+    store.shared.step(None, Limit(1)).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(store.shared.step(None, Write).await, Err(StoreError::Full));
+        assert!(!store.status().writes, "it is not ready");
+    }
+    assert_eq!(rows(&store).await, 1);
+
+    store.shared.step(None, Limit(NO_LIMIT)).await.unwrap();
+    store.shared.step(None, Write).await.unwrap();
+    assert_eq!(rows(&store).await, 2);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_backup_that_is_stopped_leaves_nothing() {
+    let folder = TempDir::new().unwrap();
+    open(&folder).await.close().await;
+    let (elsewhere, stop) = (TempDir::new().unwrap(), CancellationToken::new());
+    let target = elsewhere.path().join("copy.db");
+    stop.cancel();
+    let watch = Watch { stop: &stop, progress: &|_| () };
+    let stopped = back_up(&settings(&folder), &target, false, &watch).await;
+    assert!(matches!(stopped, Err(UpkeepError::Stopped)), "{stopped:?}");
+    assert_eq!(elsewhere.path().read_dir().unwrap().count(), 0);
+}

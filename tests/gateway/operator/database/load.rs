@@ -1,0 +1,99 @@
+//! Backups that are taken while everybody posts.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::{sync::watch, task::JoinSet};
+
+use super::{OPEN, db_json};
+use crate::support::{
+    client::Client,
+    process::{LONGEST_WAIT, Process},
+    random::{Random, seed},
+};
+
+const BACKUPS: usize = 20;
+const WORKERS: usize = 4;
+
+/// Clients that post until they are told to stop, and the keys that were answered so far.
+struct Load {
+    answered: watch::Sender<Vec<String>>,
+    over: Arc<AtomicBool>,
+    workers: JoinSet<()>,
+}
+
+impl Load {
+    fn start(client: &Client) -> Self {
+        let mut load =
+            Self { answered: watch::Sender::default(), over: Arc::default(), workers: JoinSet::new() };
+        for worker in 0..WORKERS {
+            let (client, answered, over) = (client.clone(), load.answered.clone(), Arc::clone(&load.over));
+            load.workers.spawn(async move {
+                let mut number = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let key = format!("key-{worker}-{number}");
+                    let reply = client.post("", Some(&key), &key).await;
+                    assert_eq!(reply.status, 200, "{reply:?}");
+                    answered.send_modify(|answered| answered.push(key));
+                    number += 1;
+                }
+            });
+        }
+        load
+    }
+
+    /// Waits until so many more were answered: what was by then.
+    async fn more(&self, more: usize) -> Vec<String> {
+        let mut arrived = self.answered.subscribe();
+        let enough = arrived.borrow().len() + more;
+        let wait = arrived.wait_for(|answered| answered.len() >= enough);
+        tokio::time::timeout(LONGEST_WAIT, wait).await.expect("answers arrive").unwrap().clone()
+    }
+
+    async fn stop(self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.workers.join_all().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_under_full_load_restores_to_a_sound_database_that_serves_twenty_random_times() {
+    let seed = seed();
+    println!("MOORGATE_TEST_SEED={seed}");
+    let mut random = Random::new(seed);
+    let folder = TempDir::new().unwrap();
+    let process = Process::start(folder.path(), &OPEN);
+    let load = Load::start(&process.client);
+    for _ in 0..BACKUPS {
+        let answered = load.more(1 + random.below(100)).await;
+        let elsewhere = TempDir::new().unwrap();
+        let backup = elsewhere.path().join("copy.db");
+        let made =
+            tokio::task::block_in_place(|| db_json(folder.path(), &["backup", backup.to_str().unwrap()]));
+        assert!(made["rows"]["message"].as_u64().unwrap() >= answered.len() as u64, "{made}");
+        check_restored(elsewhere.path(), &answered, &mut random).await;
+    }
+    load.stop().await;
+}
+
+/// What was answered before the backup was begun is in it.
+async fn check_restored(folder: &Path, answered: &[String], random: &mut Random) {
+    tokio::task::block_in_place(|| {
+        db_json(folder, &["restore", "copy.db"]);
+        assert_eq!(db_json(folder, &["check"])["findings"], json!([]));
+    });
+    let process = Process::start(folder, &OPEN);
+    for key in [&answered[0], &answered[random.below(answered.len())], &answered[answered.len() - 1]] {
+        let replay = process.client.post("", Some(key), key).await;
+        assert_eq!(replay.header("idempotency-replayed"), Some("true"), "{key}: {replay:?}");
+        assert_eq!(replay.json()["response"], key.as_str());
+    }
+    assert_eq!(process.client.post("", Some("a-new-one"), "hello").await.status, 200);
+}
