@@ -2,7 +2,13 @@
 
 -- A message that was posted to /webhook with X-Session-Id has a conversation too: its channel is 'webhook', its sender the
 -- owner of the message, its room the session. So `message.channel`, not `message.conversation_id`, tells how a message came.
-CREATE INDEX message_answered ON message (conversation_id, id) WHERE conversation_id IS NOT NULL AND state = 'answered';
+-- A column's comment of an earlier step says otherwise.
+CREATE INDEX message_turn ON message (conversation_id, id)
+    WHERE conversation_id IS NOT NULL AND state = 'answered' AND text <> '' AND answer <> '';
+-- Whether anything of a conversation is left.
+CREATE INDEX message_given_up ON message (conversation_id)
+    WHERE conversation_id IS NOT NULL AND state IN ('failed', 'interrupted');
+CREATE INDEX delivery_conversation ON delivery (conversation_id);
 
 ALTER TABLE message ADD COLUMN provider TEXT /* the kind of provider that answered, or was called last; NULL: none was */;
 ALTER TABLE message ADD COLUMN provider_calls INTEGER /* calls of providers, retries and fallbacks included */;
@@ -36,20 +42,24 @@ CREATE TABLE memory_progress (
 ) STRICT;
 INSERT INTO memory_progress (indexed_to) VALUES (0);
 
--- An id that is used again, after the newest rows were deleted, has been passed already.
+-- Whether a row is in the full text is what memory_text_docsize says, whatever memory_progress says. An id that is used again,
+-- after the newest rows were deleted, has been passed already.
 CREATE TRIGGER memory_inserted AFTER INSERT ON memory
 WHEN new.id <= (SELECT indexed_to FROM memory_progress) BEGIN
-    INSERT INTO memory_text (rowid, content) VALUES (new.id, new.content);
+    INSERT INTO memory_text (rowid, content)
+    SELECT new.id, new.content WHERE NOT EXISTS (SELECT 1 FROM memory_text_docsize AS d WHERE d.id = new.id);
 END;
 CREATE TRIGGER memory_deleted AFTER DELETE ON memory
-WHEN old.id <= (SELECT indexed_to FROM memory_progress) BEGIN
+WHEN EXISTS (SELECT 1 FROM memory_text_docsize AS d WHERE d.id = old.id) BEGIN
     INSERT INTO memory_text (memory_text, rowid, content) VALUES ('delete', old.id, old.content);
 END;
-CREATE TRIGGER memory_updated AFTER UPDATE OF id, content ON memory BEGIN
-    INSERT INTO memory_text (memory_text, rowid, content)
-    SELECT 'delete', old.id, old.content WHERE old.id <= (SELECT indexed_to FROM memory_progress);
-    INSERT INTO memory_text (rowid, content)
-    SELECT new.id, new.content WHERE new.id <= (SELECT indexed_to FROM memory_progress);
+CREATE TRIGGER memory_updated AFTER UPDATE OF content ON memory
+WHEN EXISTS (SELECT 1 FROM memory_text_docsize AS d WHERE d.id = old.id) BEGIN
+    INSERT INTO memory_text (memory_text, rowid, content) VALUES ('delete', old.id, old.content);
+    INSERT INTO memory_text (rowid, content) VALUES (new.id, new.content);
+END;
+CREATE TRIGGER memory_id_is_fixed BEFORE UPDATE OF id ON memory WHEN new.id <> old.id BEGIN
+    SELECT RAISE(ABORT, 'memory.id does not change: insert a new row');
 END;
 
 CREATE VIEW v_memory AS
@@ -75,7 +85,8 @@ DROP VIEW v_conversation;
 CREATE VIEW v_conversation AS
 SELECT c.id, c.channel, c.sender, c.room,
        strftime('%Y-%m-%dT%H:%M:%fZ', c.started_at_ms / 1000.0, 'unixepoch') AS started_at,
-       (SELECT count(*) FROM message AS m WHERE m.conversation_id = c.id AND m.state = 'answered') AS answered,
+       (SELECT count(*) FROM message AS m
+        WHERE m.conversation_id = c.id AND m.state = 'answered' AND m.text <> '' AND m.answer <> '') AS turns,
        (SELECT count(*) FROM message AS m WHERE m.conversation_id = c.id AND m.state IN ('accepted', 'running')) AS waiting,
        (SELECT count(*) FROM delivery AS d WHERE d.conversation_id = c.id AND d.state = 'due') AS replies_due
 FROM conversation AS c;

@@ -276,6 +276,7 @@ fn agent(config: &Config, chain: Chain, core: &Core, store: &Arc<SqliteStore>) -
         chain,
         conversations: store.clone(),
         history: part::history_limit(config),
+        max_waiting: config.conversation.max_waiting as usize,
         max_reply_chars: config.conversation.max_reply_chars,
         metrics: Arc::clone(&core.metrics),
     })

@@ -121,6 +121,7 @@ fn state(repositories: Repositories, provider: Arc<dyn Provider>) -> Result<AppS
         chain: chain(provider, ChainParts { clock: clock.clone(), entropy, metrics: metrics.clone() }),
         conversations: Arc::new(NoInbox),
         history: HistoryLimit { turns: 0, chars: 0 },
+        max_waiting: 0,
         max_reply_chars: usize::MAX,
         metrics: metrics.clone(),
     });

@@ -9,6 +9,8 @@ pub struct Conversation {
     pub history_turns: u32,
     /// Characters that they may have together.
     pub history_max_chars: usize,
+    /// Requests of one session that may wait for their turn.
+    pub max_waiting: u32,
     /// The longest message of a channel, in characters.
     pub max_message_chars: usize,
     /// The longest reply, in characters.
@@ -30,6 +32,7 @@ impl Conversation {
         Self {
             history_turns: r.integer("conversation.history_turns", 0..=1000),
             history_max_chars: chars(r, "conversation.history_max_chars", 0..=10_000_000),
+            max_waiting: r.integer("conversation.max_waiting", 0..=10_000),
             max_message_chars: chars(r, "conversation.max_message_chars", 16..=1_000_000),
             max_reply_chars: chars(r, "conversation.max_reply_chars", 16..=1_000_000),
         }

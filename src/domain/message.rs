@@ -104,6 +104,16 @@ pub struct Account {
     pub usage: Usage,
 }
 
+impl Account {
+    /// Adds what a further try took.
+    pub fn add(&mut self, further: Self) {
+        self.provider = further.provider.or(self.provider);
+        self.calls = self.calls.saturating_add(further.calls);
+        self.took = self.took.saturating_add(further.took);
+        self.usage = further.usage;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,14 +5,16 @@ use std::fmt;
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
     Kind, ModelSettings, Provider, ProviderError,
     chat::{ChatMessage, chat},
     endpoint::Endpoint,
+    usage,
 };
 use crate::{
-    domain::message::{Answer, Completion, Prompt, Usage},
+    domain::message::{Completion, Prompt},
     outbound::{Client, SetupError, secret_header},
 };
 
@@ -66,14 +68,11 @@ impl Provider for Anthropic {
             return Err(ProviderError::RefusedByPolicy);
         }
         let text: String = reply.content.into_iter().filter_map(Block::text).collect();
-        if !text.is_empty() {
-            let model = self.settings.answered_by(reply.model);
-            return Ok(Completion { answer: Answer { text, model }, usage: reply.usage.into() });
+        if text.is_empty() && stop_reason == Some("model_context_window_exceeded") {
+            return Err(ProviderError::ContextTooLong);
         }
-        Err(match stop_reason {
-            Some("model_context_window_exceeded") => ProviderError::ContextTooLong,
-            _ => ProviderError::BadResponse("no text"),
-        })
+        let usage = usage(&reply.usage["input_tokens"], &reply.usage["output_tokens"]);
+        self.settings.completion(text, &reply.model, usage)
     }
 }
 
@@ -95,11 +94,12 @@ struct Question<'a> {
 
 #[derive(Deserialize)]
 struct Reply {
-    model: Option<String>,
+    #[serde(default)]
+    model: Value,
     content: Vec<Block>,
     stop_reason: Option<String>,
     #[serde(default)]
-    usage: Tokens,
+    usage: Value,
 }
 
 #[derive(Deserialize)]
@@ -112,17 +112,5 @@ impl Block {
     /// What it says; other blocks hold thoughts and calls of tools.
     fn text(self) -> Option<String> {
         self.text.filter(|_| self.r#type == "text")
-    }
-}
-
-#[derive(Default, Deserialize)]
-struct Tokens {
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-}
-
-impl From<Tokens> for Usage {
-    fn from(tokens: Tokens) -> Self {
-        Self { prompt_tokens: tokens.input_tokens, completion_tokens: tokens.output_tokens }
     }
 }

@@ -151,8 +151,8 @@ impl Drop for Attempt<'_> {
     }
 }
 
-/// A refusal that is about the message, or that asks for patience, is the answer of a provider that works: nobody can
-/// shut it for others by what he asks of it.
+/// A refusal that is about the message, that asks for patience, or an answer that says nothing or too much, comes from a provider that works:
+/// nobody is to shut it for others by what he asks of it. But a time-out counts, whatever was asked.
 fn verdict(result: &Result<Completion, ProviderError>) -> Verdict {
     match result {
         Err(
@@ -164,7 +164,11 @@ fn verdict(result: &Result<Completion, ProviderError>) -> Verdict {
         Err(ProviderError::QueueFull | ProviderError::Suspended(_)) => Verdict::Unknown,
         Ok(_)
         | Err(
-            ProviderError::ContextTooLong | ProviderError::RefusedByPolicy | ProviderError::Status { .. },
+            ProviderError::ContextTooLong
+            | ProviderError::RefusedByPolicy
+            | ProviderError::NoText
+            | ProviderError::TooLong
+            | ProviderError::Status { .. },
         ) => Verdict::Works,
     }
 }

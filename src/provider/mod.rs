@@ -13,10 +13,11 @@ mod openai;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use async_trait::async_trait;
 use http::{HeaderMap, header};
+use serde_json::Value;
 
 pub use anthropic::Anthropic;
 pub use chain::{Chain, ChainParts, ChainSettings, Link};
@@ -29,7 +30,8 @@ use endpoint::Endpoint;
 pub use crate::outbound::SetupError;
 use crate::{
     domain::{
-        message::{Completion, Prompt},
+        bound::{cut, without_controls},
+        message::{Answer, Completion, Prompt, Usage},
         secret::Secret,
     },
     outbound::{self, CallError, Client, is_transient_status, status_class},
@@ -93,11 +95,29 @@ impl ModelSettings {
         Ok(token.map(|token| (header::AUTHORIZATION, token)).into_iter().collect())
     }
 
-    /// The model that answered, if the server tells; else the one that was asked.
-    fn answered_by(&self, told: Option<String>) -> String {
-        told.filter(|model| !model.is_empty()).unwrap_or_else(|| self.model.clone())
+    /// An answer, if it says anything. The model is the one that the server tells, else the one that was asked.
+    fn completion(&self, text: String, model: &Value, usage: Usage) -> Result<Completion, ProviderError> {
+        if text.trim().is_empty() {
+            return Err(ProviderError::NoText);
+        }
+        let told = model.as_str().map(without_controls).filter(|model| !model.trim().is_empty());
+        let model = told.map_or_else(|| self.model.clone(), Cow::into_owned);
+        let model = cut(&model, LONGEST_MODEL).unwrap_or(model);
+        Ok(Completion { answer: Answer { text, model }, usage })
     }
 }
+
+/// The longest name of a model that is kept, in characters: it comes from outside.
+const LONGEST_MODEL: usize = 128;
+
+/// The tokens that a server tells of. What is no number is not told: no answer is lost for its bookkeeping.
+fn usage(prompt: &Value, completion: &Value) -> Usage {
+    let number = |told: &Value| told.as_u64().filter(|tokens| *tokens <= MOST_TOKENS);
+    Usage { prompt_tokens: number(prompt), completion_tokens: number(completion) }
+}
+
+/// More tokens than any model takes.
+const MOST_TOKENS: u64 = 1_000_000_000;
 
 /// How far a [`Chain`] can be asked, by what came of its last calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,6 +172,12 @@ pub enum ProviderError {
     /// It was not called: it failed time after time.
     #[error("the provider failed time after time, and is not called for {} s", .0.as_secs_f64())]
     Suspended(Duration),
+    /// Its answer says nothing.
+    #[error("the provider's answer has no text")]
+    NoText,
+    /// Its answer is longer than a response may be.
+    #[error("the provider's response is longer than 1 MiB")]
+    TooLong,
     /// What it sent is not an answer.
     #[error("the provider's response is no answer: {0}")]
     BadResponse(&'static str),
@@ -169,6 +195,8 @@ impl ProviderError {
             Self::RefusedByPolicy => "refused_by_policy",
             Self::QueueFull => "queue_full",
             Self::Suspended(_) => "suspended",
+            Self::NoText => "no_text",
+            Self::TooLong => "too_long",
             Self::BadResponse(_) => "bad_response",
         }
     }
@@ -182,6 +210,8 @@ impl ProviderError {
             | Self::TimedOut(_)
             | Self::QueueFull
             | Self::Suspended(_)
+            | Self::NoText
+            | Self::TooLong
             | Self::BadResponse(_) => true,
             Self::ContextTooLong | Self::RefusedByPolicy => false,
             Self::Status { code, .. } => is_transient_status(*code),
@@ -204,7 +234,7 @@ impl From<CallError> for ProviderError {
         match error {
             CallError::NotSent(text) | CallError::Broken(text) => Self::Unreachable(text),
             CallError::TimedOut(timeout) => Self::TimedOut(timeout),
-            CallError::TooLong => Self::BadResponse("longer than 1 MiB"),
+            CallError::TooLong => Self::TooLong,
         }
     }
 }

@@ -4,14 +4,16 @@ use std::fmt;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
     Kind, ModelSettings, Provider, ProviderError,
     chat::{ChatMessage, chat},
     endpoint::Endpoint,
+    usage,
 };
 use crate::{
-    domain::message::{Answer, Completion, Prompt, Usage},
+    domain::message::{Completion, Prompt},
     outbound::{Client, SetupError},
 };
 
@@ -53,13 +55,8 @@ impl Provider for Ollama {
             },
         };
         let reply: Reply = self.endpoint.ask(&question, "not a chat response").await?;
-        let text = reply.message.content;
-        if text.is_empty() {
-            return Err(ProviderError::BadResponse("no content"));
-        }
-        let model = self.settings.answered_by(reply.model);
-        let usage = Usage { prompt_tokens: reply.prompt_eval_count, completion_tokens: reply.eval_count };
-        Ok(Completion { answer: Answer { text, model }, usage })
+        let usage = usage(&reply.prompt_eval_count, &reply.eval_count);
+        self.settings.completion(reply.message.content, &reply.model, usage)
     }
 }
 
@@ -86,10 +83,13 @@ struct Options {
 
 #[derive(Deserialize)]
 struct Reply {
-    model: Option<String>,
+    #[serde(default)]
+    model: Value,
     message: Message,
-    prompt_eval_count: Option<u64>,
-    eval_count: Option<u64>,
+    #[serde(default)]
+    prompt_eval_count: Value,
+    #[serde(default)]
+    eval_count: Value,
 }
 
 #[derive(Deserialize)]

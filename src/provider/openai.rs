@@ -5,14 +5,16 @@ use std::fmt;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
     Kind, ModelSettings, Provider, ProviderError,
     chat::{ChatMessage, chat},
     endpoint::Endpoint,
+    usage,
 };
 use crate::{
-    domain::message::{Answer, Completion, Prompt, Usage},
+    domain::message::{Completion, Prompt},
     outbound::{Client, SetupError},
 };
 
@@ -53,9 +55,8 @@ impl Provider for OpenAi {
         };
         let reply: Reply = self.endpoint.ask(&question, "not a chat completion").await?;
         let choice = reply.choices.into_iter().next().ok_or(ProviderError::BadResponse("no choice"))?;
-        let text = choice.text()?;
-        let model = self.settings.answered_by(reply.model);
-        Ok(Completion { answer: Answer { text, model }, usage: reply.usage.unwrap_or_default().into() })
+        let usage = usage(&reply.usage["prompt_tokens"], &reply.usage["completion_tokens"]);
+        self.settings.completion(choice.text()?, &reply.model, usage)
     }
 }
 
@@ -77,45 +78,40 @@ struct Question<'a> {
 
 #[derive(Deserialize)]
 struct Reply {
-    model: Option<String>,
+    #[serde(default)]
+    model: Value,
     choices: Vec<Choice>,
-    usage: Option<Tokens>, // null with some servers
+    #[serde(default)]
+    usage: Value, // null with some servers
 }
 
 #[derive(Deserialize)]
 struct Choice {
     message: Message,
-    finish_reason: Option<String>,
+    #[serde(default)]
+    finish_reason: Value,
 }
 
 impl Choice {
-    /// What the model said, unless it or a filter said no.
+    /// What the model said, if anything, unless it or a filter said no.
     fn text(self) -> Result<String, ProviderError> {
         let Message { content, refusal } = self.message;
-        if self.finish_reason.as_deref() == Some("content_filter") {
+        if self.finish_reason == "content_filter" {
             return Err(ProviderError::RefusedByPolicy);
         }
-        content.filter(|text| !text.trim().is_empty()).ok_or(match refusal {
-            Some(_) => ProviderError::RefusedByPolicy,
-            None => ProviderError::BadResponse("no content"),
-        })
+        match content {
+            Value::String(text) => Ok(text),
+            Value::Array(parts) => Ok(parts.iter().filter_map(|part| part["text"].as_str()).collect()),
+            _ if refusal.is_null() => Ok(String::new()),
+            _ => Err(ProviderError::RefusedByPolicy),
+        }
     }
 }
 
 #[derive(Deserialize)]
 struct Message {
-    content: Option<String>,
-    refusal: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-struct Tokens {
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-}
-
-impl From<Tokens> for Usage {
-    fn from(tokens: Tokens) -> Self {
-        Self { prompt_tokens: tokens.prompt_tokens, completion_tokens: tokens.completion_tokens }
-    }
+    #[serde(default)]
+    content: Value, // some servers send parts, as they take them
+    #[serde(default)]
+    refusal: Value,
 }

@@ -9,6 +9,7 @@ use crate::domain::memory::Memory;
 #[async_trait]
 pub trait MemoryRepository: Send + Sync {
     /// What holds all of the words, whatever their case and accents; what fits best comes first. Words are what white space
-    /// separates, and have no other meaning; without a word nothing is found.
+    /// separates, and have no other meaning; without a word nothing is found. What was said last may not be found yet while very
+    /// much is said.
     async fn search(&self, words: &str, limit: u32) -> Result<Vec<Memory>, StoreError>;
 }

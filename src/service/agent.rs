@@ -6,7 +6,7 @@ use super::session::{Place, Sessions};
 use crate::{
     domain::{
         bound::cut,
-        conversation::{Conversation, HistoryLimit},
+        conversation::{Conversation, HistoryLimit, Session},
         message::{Account, Answer, MessageText, Prompt},
     },
     provider::{Chain, ProviderError, ProviderHealth},
@@ -25,6 +25,8 @@ pub struct AgentParts {
     pub conversations: Arc<dyn ConversationRepository>,
     /// How much of it the model is told.
     pub history: HistoryLimit,
+    /// Turns of one session that may wait for their turn.
+    pub max_waiting: usize,
     /// The longest answer, in characters: a longer one is cut.
     pub max_reply_chars: usize,
     /// Where it counts.
@@ -106,18 +108,25 @@ impl Agent {
         self.parts.chain.health()
     }
 
-    /// An answer to a message of a conversation, or of none. Turns of one session are worked on in the order of these calls.
-    pub(super) fn ask(self: &Arc<Self>, text: Arc<MessageText>, conversation: Option<Conversation>) -> Work {
+    /// A place in a session; `None` if as many turns of it wait as may. Who was `accepted` before gets one in any case.
+    pub(super) fn enter(&self, session: Session, accepted: bool) -> Option<Place> {
+        let most = if accepted { usize::MAX } else { self.parts.max_waiting };
+        self.sessions.enter(session, most)
+    }
+
+    /// An answer to a message of a conversation, or of none. With a place in a session it waits for its turn.
+    pub(super) fn ask(
+        self: &Arc<Self>,
+        text: Arc<MessageText>,
+        conversation: Option<Conversation>,
+        mut place: Option<Place>,
+    ) -> Work {
         let agent = Arc::clone(self);
-        let mut place = match &conversation {
-            Some(Conversation::Session(session)) => Some(self.sessions.enter(session.clone())),
-            _ => None,
-        };
         Box::pin(async move {
-            let level = agent.parts.metrics.turns.running();
             if let Some(place) = &mut place {
                 place.turn().await;
             }
+            let level = agent.parts.metrics.turns.running();
             let (result, account) = agent.answer(text, conversation).await;
             agent.count(&result, &account);
             Ended { result, account, held: Held { _place: place, _level: level } }
@@ -138,10 +147,24 @@ impl Agent {
         };
         self.model.started();
         self.model.requested();
-        let (result, account) = self.parts.chain.answer(&Prompt { history, message }).await;
+        let (result, account) = self.ask_chain(Prompt { history, message }).await;
         self.model.finished(account.took);
         self.parts.metrics.agent.latency(account.took);
         (result.map(|answer| self.within_bounds(answer)).map_err(AskError::from), account)
+    }
+
+    /// Asks the models. A conversation that is too long for them is told again without its older half, and so on: it would be too
+    /// long for ever otherwise.
+    async fn ask_chain(&self, mut prompt: Prompt) -> (Result<Answer, ProviderError>, Account) {
+        let mut total = Account::default();
+        loop {
+            let (result, account) = self.parts.chain.answer(&prompt).await;
+            total.add(account);
+            if result != Err(ProviderError::ContextTooLong) || prompt.history.is_empty() {
+                return (result, total);
+            }
+            prompt.history.drain(..prompt.history.len().div_ceil(2));
+        }
     }
 
     fn within_bounds(&self, answer: Answer) -> Answer {

@@ -23,20 +23,22 @@ pub(super) struct Place {
 }
 
 impl Sessions {
-    /// Takes the next place of a session. Places get their turn in the order in which they were taken.
-    pub(super) fn enter(self: &Arc<Self>, session: Session) -> Place {
+    /// Takes the next place of a session, if no more than `most` wait then. Places get their turn in the order in which they were
+    /// taken.
+    pub(super) fn enter(self: &Arc<Self>, session: Session, most: usize) -> Option<Place> {
         let before = match self.waiting().entry(session.clone()) {
             Entry::Vacant(entry) => {
                 entry.insert(VecDeque::new());
                 None
             }
+            Entry::Occupied(entry) if entry.get().len() >= most => return None,
             Entry::Occupied(mut entry) => {
                 let (next, before) = oneshot::channel();
                 entry.get_mut().push_back(next);
                 Some(before)
             }
         };
-        Place { sessions: Arc::clone(self), session, before }
+        Some(Place { sessions: Arc::clone(self), session, before })
     }
 
     fn leave(&self, session: &Session) {
@@ -95,8 +97,8 @@ mod tests {
     #[test]
     fn turns_come_in_order_and_sessions_do_not_wait_for_each_other() {
         let sessions = Arc::new(Sessions::default());
-        let [mut a, mut b, mut c] = std::array::from_fn(|_| sessions.enter(session("one")));
-        let mut other = sessions.enter(session("two"));
+        let [mut a, mut b, mut c] = std::array::from_fn(|_| sessions.enter(session("one"), 9).unwrap());
+        let mut other = sessions.enter(session("two"), 0).unwrap();
         assert!(has_turn(&mut a) && has_turn(&mut other));
         assert!(!has_turn(&mut b) && !has_turn(&mut c));
         drop(a);
@@ -108,9 +110,17 @@ mod tests {
     }
 
     #[test]
+    fn no_more_wait_than_may() {
+        let sessions = Arc::new(Sessions::default());
+        let _places: [Place; 3] = std::array::from_fn(|_| sessions.enter(session("one"), 2).unwrap());
+        assert!(sessions.enter(session("one"), 2).is_none());
+        assert!(sessions.enter(session("one"), 3).is_some());
+    }
+
+    #[test]
     fn who_gives_up_holds_nobody_up() {
         let sessions = Arc::new(Sessions::default());
-        let [a, b, c, mut d] = std::array::from_fn(|_| sessions.enter(session("one")));
+        let [a, b, c, mut d] = std::array::from_fn(|_| sessions.enter(session("one"), 9).unwrap());
         drop(b); // while it waits
         drop(a); // c has its turn now
         drop(c); // and does not know it

@@ -19,7 +19,7 @@ use crate::{
         conversation::Conversation, idempotency::running_retry_after, memory::MemoryKey, message::Answer,
         time::Millis,
     },
-    provider::ProviderHealth,
+    provider::{ProviderError, ProviderHealth},
     repository::{
         ClaimOutcome, Lease, NewTurn, RateLimitRepository, StoreError, StoreStatusRepository, TurnEnd,
         TurnRepository, Written,
@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-use super::agent::{Agent, Ended, Held, Work};
+use super::agent::{Agent, AskError, Ended, Held, Work};
 
 /// The first and the longest pause between two tries to write an answer.
 const SETTLE_PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
@@ -111,9 +111,10 @@ impl TurnService {
         let (counted, reply) = match self.parts.turns.claim(new, now).await? {
             ClaimOutcome::Claimed(mut lease) => match Arc::clone(&self.in_flight).try_acquire_owned() {
                 Ok(permit) => {
+                    let Some(work) = self.begin(&lease, false) else { return self.refuse(lease).await };
                     self.parts.metrics.admission.idempotency(claimed);
                     lease.turn.memory = self.memory_key(now)?;
-                    return self.work(lease, permit).await;
+                    return self.work(lease, work, permit).await;
                 }
                 Err(_) => return self.refuse(lease).await,
             },
@@ -128,14 +129,16 @@ impl TurnService {
     }
 
     /// Goes on with what an earlier run began, each turn as soon as there is room for it. Turns of one session keep their
-    /// order: they take their places here, and get room in the same order.
+    /// order: they take their places here, and get room in the same order. The room is not that of new turns, which may hold
+    /// all of it and wait for the places of these.
     pub fn resume(self: &Arc<Self>, leases: Vec<Lease>) {
-        let begun: Vec<_> = leases.into_iter().map(|lease| (self.begin(&lease), lease)).collect();
-        let service = Arc::clone(self);
+        let begun: Vec<_> =
+            leases.into_iter().filter_map(|lease| Some((self.begin(&lease, true)?, lease))).collect();
+        let (service, room) = (Arc::clone(self), Arc::new(Semaphore::new(self.parts.max_in_flight)));
         self.tasks.spawn(async move {
             for (work, lease) in begun {
                 service.parts.metrics.turns.outcome(Outcome::Resumed);
-                let Ok(permit) = Arc::clone(&service.in_flight).acquire_owned().await else { return };
+                let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
                 let resumed = Arc::clone(&service);
                 service.tasks.spawn(async move {
                     let ended = work.await;
@@ -183,14 +186,16 @@ impl TurnService {
     async fn work(
         self: &Arc<Self>,
         mut lease: Lease,
+        mut work: Work,
         permit: OwnedSemaphorePermit,
     ) -> Result<TurnReply, StoreError> {
-        let mut work = self.begin(&lease);
         if self.parts.status.status().writes {
             let at_once = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             if let Poll::Ready(ended) = at_once {
+                let instead = reply_instead(&ended);
                 let (end, _held) = end_of(ended);
-                return self.settle(&mut lease, &end).await;
+                let settled = self.settle(&mut lease, &end).await?;
+                return instead.unwrap_or(Ok(settled));
             }
         }
         let service = Arc::clone(self);
@@ -198,10 +203,14 @@ impl TurnService {
         task.await.unwrap_or(Ok(TurnReply::Failed))
     }
 
-    fn begin(&self, lease: &Lease) -> Work {
+    /// The work on a message, not yet begun; `None` if too many turns of its session wait.
+    fn begin(&self, lease: &Lease, accepted: bool) -> Option<Work> {
         let NewTurn { owner, session, text, .. } = &lease.turn;
-        let conversation = session.clone().map(|session| Conversation::Session((*owner, session)));
-        self.parts.agent.ask(Arc::clone(text), conversation)
+        let Some(session) = session.clone().map(|session| (*owner, session)) else {
+            return Some(self.parts.agent.ask(Arc::clone(text), None, None));
+        };
+        let place = self.parts.agent.enter(session.clone(), accepted)?;
+        Some(self.parts.agent.ask(Arc::clone(text), Some(Conversation::Session(session)), Some(place)))
     }
 
     /// Writes the claim while the model works. If it cannot be written, the work is dropped: nobody would get its answer. A
@@ -235,13 +244,14 @@ impl TurnService {
 
     /// Writes what came of work that is on record. An answer that cannot be written is kept until it can.
     async fn finish(self: &Arc<Self>, mut lease: Lease, ended: Ended) -> Result<TurnReply, StoreError> {
+        let instead = reply_instead(&ended);
         let (end, held) = end_of(ended);
         let settled = self.settle(&mut lease, &end).await;
         if settled.is_err() {
             let service = Arc::clone(self);
             self.tasks.spawn(async move { service.settle_at_last(lease, end, held).await });
         }
-        settled
+        settled.and_then(|settled| instead.unwrap_or(Ok(settled)))
     }
 
     async fn settle_at_last(&self, mut lease: Lease, end: TurnEnd, _held: Held) {
@@ -268,6 +278,15 @@ impl TurnService {
                 TurnEnd::Failed(..) => TurnReply::Failed,
             }),
         }
+    }
+}
+
+/// What the sender is told where the model is not to blame.
+fn reply_instead(ended: &Ended) -> Option<Result<TurnReply, StoreError>> {
+    match &ended.result {
+        Err(AskError::History(error)) => Some(Err(error.clone())),
+        Err(AskError::Provider(ProviderError::QueueFull)) => Some(Ok(TurnReply::Overloaded)),
+        _ => None,
     }
 }
 

@@ -123,7 +123,7 @@ impl Worker {
             return (AnswerEnd::Failed("crashed", self.apology()), Account::default());
         }
         let conversation = Conversation::Channel(job.conversation);
-        let ended = self.service.parts.agent.ask(Arc::new(text), Some(conversation)).await;
+        let ended = self.service.parts.agent.ask(Arc::new(text), Some(conversation), None).await;
         let end = match ended.result {
             Ok(answer) => self.reply(answer),
             Err(error) => self.no_answer(job.attempt, &error),

@@ -40,10 +40,10 @@ pub(super) async fn conversations_at(
     conn: &mut SqliteConnection,
     places: &[(Place<'_>, Millis)],
 ) -> Result<Vec<ConversationId>, sqlx::Error> {
-    let mut numbers: HashMap<&Place<'_>, usize> = HashMap::new();
+    let mut numbers: HashMap<&Place<'_>, i64> = HashMap::new();
     let mut rows = Rows::default();
     for (place, at) in places {
-        let next = numbers.len();
+        let next = i64::try_from(numbers.len()).unwrap_or(i64::MAX);
         numbers.entry(place).or_insert_with(|| {
             rows.push(|row| {
                 row.bytes(place.channel.as_bytes()).bytes(place.sender.as_bytes());
@@ -72,17 +72,18 @@ pub(super) async fn conversations_at(
     .execute(&mut *conn)
     .await?;
     let found = sqlx::query!(
-        r#"SELECT c.id AS "id!: i64" FROM jsonb_each(?1) AS r CROSS JOIN conversation AS c
+        r#"SELECT r.key + 0 AS "place!: i64", c.id AS "id!: i64" FROM jsonb_each(?1) AS r CROSS JOIN conversation AS c
                ON c.channel = CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT)
               AND c.sender = CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT)
-              AND c.room = CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT)
-           ORDER BY r.key"#,
+              AND c.room = CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT)"#,
         json,
         blob
     )
     .fetch_all(conn)
     .await?;
-    let id_at = |place: &Place<'_>| found.get(*numbers.get(place)?).map(|row| ConversationId(row.id));
+    let ids: HashMap<i64, ConversationId> =
+        found.into_iter().map(|row| (row.place, ConversationId(row.id))).collect();
+    let id_at = |place: &Place<'_>| ids.get(numbers.get(place)?).copied();
     places.iter().map(|(place, _)| id_at(place).ok_or(sqlx::Error::RowNotFound)).collect()
 }
 
@@ -121,7 +122,7 @@ impl Shared {
         Ok(found.map(|row| ConversationId(row.id)))
     }
 
-    /// Reads no more rows than fit. A message that was no text, or whose answer was erased, is no turn.
+    /// A message that was no text, or whose answer was erased, is no turn. A row that cannot be read ends the history.
     async fn history(
         &self,
         conversation: ConversationId,
@@ -130,12 +131,17 @@ impl Shared {
         let mut history = History::new(limit);
         let mut turns = sqlx::query!(
             r#"SELECT text AS "user!: String", answer AS "assistant!: String" FROM message
-               WHERE conversation_id = ?1 AND state = 'answered' AND text <> '' AND answer <> '' ORDER BY id DESC"#,
-            conversation.0
+               WHERE conversation_id = ?1 AND state = 'answered' AND text <> '' AND answer <> '' ORDER BY id DESC LIMIT ?2"#,
+            conversation.0,
+            limit.turns
         )
         .fetch(&self.reads);
         while history.has_room() {
-            let Some(turn) = turns.try_next().await? else { break };
+            let turn = match turns.try_next().await {
+                Ok(Some(turn)) => turn,
+                Ok(None) | Err(sqlx::Error::ColumnDecode { .. }) => break,
+                Err(error) => return Err(error),
+            };
             history.offer(Exchange { user: turn.user, assistant: turn.assistant });
         }
         Ok(history.finish())

@@ -18,6 +18,11 @@ const ROWS: i64 = 256;
 /// Bytes of texts that it puts there, unless a single row has more.
 const BYTES: i64 = 262_144;
 
+/// Words that a search looks for; any more are passed over.
+const MOST_WORDS: usize = 64;
+/// Steps that a search waits for.
+const SEARCH_STEPS: usize = 64;
+
 /// One step.
 pub(super) struct IndexSome {
     pub(super) clock: Arc<SteadyClock>,
@@ -42,7 +47,7 @@ impl Step for IndexSome {
                       count(*) FILTER (WHERE fits) AS "fits!: i64"
                FROM (SELECT id, row_number() OVER (ORDER BY id) = 1
                                     OR sum(octet_length(content)) OVER (ORDER BY id) <= ?2 AS fits
-                     FROM memory WHERE id > (SELECT indexed_to FROM memory_progress) ORDER BY id LIMIT ?1)"#,
+                     FROM memory WHERE id > coalesce((SELECT indexed_to FROM memory_progress), 0) ORDER BY id LIMIT ?1)"#,
             ROWS,
             BYTES
         )
@@ -50,13 +55,16 @@ impl Step for IndexSome {
         .await?;
         if let Some(last) = next.last {
             sqlx::query!(
-                "INSERT INTO memory_text (rowid, content) SELECT id, content FROM memory
-                 WHERE id > (SELECT indexed_to FROM memory_progress) AND id <= ?1",
+                "INSERT INTO memory_text (rowid, content) SELECT m.id, m.content FROM memory AS m
+                 WHERE m.id > coalesce((SELECT indexed_to FROM memory_progress), 0) AND m.id <= ?1
+                   AND NOT EXISTS (SELECT 1 FROM memory_text_docsize AS d WHERE d.id = m.id)",
                 last
             )
             .execute(&mut *conn)
             .await?;
-            sqlx::query!("UPDATE memory_progress SET indexed_to = ?1", last).execute(conn).await?;
+            sqlx::query!("INSERT OR REPLACE INTO memory_progress (only, indexed_to) VALUES (1, ?1)", last)
+                .execute(conn)
+                .await?;
         }
         let more = next.rows >= ROWS || next.fits < next.rows;
         Ok(Indexed { more, took: self.clock.monotonic().saturating_sub(started) })
@@ -75,11 +83,28 @@ impl SqliteStore {
     }
 }
 
+impl SqliteStore {
+    /// Puts in what was remembered lately, as far as some steps go. If that fails, what is there already can be searched all the
+    /// same.
+    async fn index_most(&self) {
+        for _ in 0..SEARCH_STEPS {
+            match self.index_once().await {
+                Ok(Some(_)) => {}
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "a search does not look into what was remembered lately");
+                    return;
+                }
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl MemoryRepository for SqliteStore {
     async fn search(&self, words: &str, limit: u32) -> Result<Vec<Memory>, StoreError> {
         let Some(query) = match_all(words) else { return Ok(Vec::new()) };
-        while self.index_once().await?.is_some() {}
+        self.index_most().await;
         let rows = sqlx::query!(
             r#"SELECT m.key AS "key!: String", m.category AS "category!: String", m.channel AS "channel!: String",
                       m.sender AS "sender!: String", m.content AS "content!: String", m.created_at_ms AS "created_at_ms!: i64"
@@ -110,6 +135,7 @@ fn match_all(words: &str) -> Option<String> {
     let quoted = words
         .split_whitespace()
         .filter(is_word)
+        .take(MOST_WORDS)
         .map(|word| format!("\"{}\"", word.replace(['"', '\0'], " ")));
     Some(quoted.collect::<Vec<_>>().join(" ")).filter(|query| !query.is_empty())
 }

@@ -368,7 +368,7 @@ async fn forget_memories(
     Ok((next.old >= rows || next.fits < next.old, deleted.rows_affected()))
 }
 
-/// Deletes conversations, among the next rows, of which no answered turn, no waiting message and no due delivery is left.
+/// Deletes conversations, among the next rows, of which no turn, no other message with a text and no reply is left.
 /// Returns where to go on, and how many went.
 async fn forget_conversations(
     conn: &mut SqliteConnection,
@@ -386,10 +386,13 @@ async fn forget_conversations(
     let Some(last) = next.last else { return Ok((0, 0)) };
     let deleted = sqlx::query!(
         "DELETE FROM conversation WHERE id > ?1 AND id <= ?2
-             AND NOT EXISTS (SELECT 1 FROM message AS m WHERE m.conversation_id = conversation.id AND m.state = 'answered')
+             AND NOT EXISTS (SELECT 1 FROM message AS m WHERE m.conversation_id = conversation.id
+                                 AND m.state = 'answered' AND m.text <> '' AND m.answer <> '')
              AND NOT EXISTS (SELECT 1 FROM message AS m
                              WHERE m.conversation_id = conversation.id AND m.state IN ('accepted', 'running'))
-             AND NOT EXISTS (SELECT 1 FROM delivery AS d WHERE d.conversation_id = conversation.id AND d.state = 'due')",
+             AND NOT EXISTS (SELECT 1 FROM message AS m
+                             WHERE m.conversation_id = conversation.id AND m.state IN ('failed', 'interrupted'))
+             AND NOT EXISTS (SELECT 1 FROM delivery AS d WHERE d.conversation_id = conversation.id)",
         after,
         last
     )

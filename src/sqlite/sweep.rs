@@ -131,12 +131,15 @@ async fn set_back_by(conn: &mut SqliteConnection, by: Duration, now: Millis) -> 
     set_ids_back(conn, now).await
 }
 
-/// Ids and nonces are forgotten in their order, so none may lie ahead.
+/// Ids, nonces and memories are forgotten in their order, so none may lie ahead.
 async fn set_ids_back(conn: &mut SqliteConnection, now: Millis) -> Result<(), sqlx::Error> {
     sqlx::query!("UPDATE received_id SET received_at_ms = ?1 WHERE received_at_ms > ?1", now.0)
         .execute(&mut *conn)
         .await?;
     sqlx::query!("UPDATE received_nonce SET received_at_ms = ?1 WHERE received_at_ms > ?1", now.0)
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query!("UPDATE memory SET created_at_ms = ?1 WHERE created_at_ms > ?1", now.0)
         .execute(conn)
         .await?;
     Ok(())

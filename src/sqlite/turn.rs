@@ -241,7 +241,8 @@ impl Step for TakeOver {
     }
 }
 
-/// Settles what cannot be resumed, and leases the rest to this run, which has begun nothing of its own yet. Returns how many were interrupted, and the rest.
+/// Settles what cannot be resumed, and leases the rest to this run, which has begun nothing of its own yet. What an orderly stop
+/// cut, and what only waited for its turn in a session, has not used up a try. Returns how many were interrupted, and the rest.
 async fn take_over(
     conn: &mut SqliteConnection,
     run_id: i64,
@@ -271,11 +272,15 @@ async fn take_over(
     .execute(&mut *conn)
     .await?;
     let rows = sqlx::query!(
-        r#"UPDATE message SET state = 'running', run_id = ?1, attempts = attempts + 1
+        r#"UPDATE message SET state = 'running', run_id = ?1, attempts = attempts
+               + (NOT EXISTS (SELECT 1 FROM server_run AS r WHERE r.id = message.run_id AND r.stopped_at_ms IS NOT NULL)
+                  AND NOT EXISTS (SELECT 1 FROM message AS e
+                                  WHERE e.conversation_id = message.conversation_id AND e.id < message.id
+                                    AND e.state IN ('accepted', 'running')))
            WHERE state IN ('accepted', 'running') AND channel = 'webhook'
            RETURNING id AS "id!: i64", received_at_ms AS "received_at_ms!: i64", sender AS "sender!: String",
                      idempotency_key AS "key!: String", text AS "text!: String",
-                     (SELECT c.room FROM conversation AS c WHERE c.id = conversation_id) AS "session: String",
+                     (SELECT c.room FROM conversation AS c WHERE c.id = conversation_id) AS "session?: String",
                      (SELECT k.body_hash FROM idempotency_key AS k
                       WHERE k.owner = sender AND k.key = idempotency_key) AS "body_hash!: Vec<u8>""#,
         run_id
@@ -293,5 +298,7 @@ async fn take_over(
             text: row.text,
         })
     });
-    Ok((interrupted.rows_affected(), orphans.collect()))
+    let mut orphans: Vec<Orphan> = orphans.collect();
+    orphans.sort_by_key(|orphan| orphan.message); // turns of a session go on in the order in which they came
+    Ok((interrupted.rows_affected(), orphans))
 }

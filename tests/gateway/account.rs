@@ -91,6 +91,36 @@ async fn a_provider_that_fails_time_after_time_shows_and_comes_back() {
     gateway.client.get("/ready").await.assert_is(200, r#"{"status":"ready"}"#);
 }
 
+/// One message that the model answers with nothing, time after time, is that sender's trouble alone.
+#[tokio::test]
+async fn a_message_without_an_answer_does_not_suspend_the_provider() {
+    let platform = Platform::start();
+    let settings: Vec<_> =
+        whatsapp(&platform).into_iter().chain([OPEN, ("channels_config.retry_first_ms", "1")]).collect();
+    let gateway = Gateway::start_with(&settings).await;
+    gateway.model.fail(Some(ProviderError::NoText));
+    for _ in 0..6 {
+        assert_eq!(gateway.client.post("", None, "odd").await.status, 500);
+    }
+    gateway.model.fail(None);
+    gateway.client.get("/ready").await.assert_is(200, r#"{"status":"ready"}"#);
+    assert_eq!(gateway.client.post("", None, "hello").await.status, 200);
+}
+
+#[tokio::test]
+async fn more_calls_than_may_wait_for_the_provider_are_told_to_come_later() {
+    let settings = [OPEN, ("provider.max_in_flight", "1"), ("provider.max_queued", "0")];
+    let gateway = Gateway::start_with(&settings).await;
+    gateway.model.hold();
+    let held = gateway.client.post_apart("", None, "held");
+    gateway.model.wait_for_calls(1).await;
+    let error = r#"{"error":"Too many requests in flight. Please retry later.","retry_after":1}"#;
+    gateway.client.post("", Some("order-1"), "hello").await.assert_is(503, error);
+    gateway.model.release();
+    assert_eq!(held.await.unwrap().unwrap().status, 200);
+    assert_eq!(gateway.client.post("", Some("order-1"), "hello").await.status, 200, "its key is free");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ask_tries_the_configured_model_without_a_database() {
     let (folder, model) = (TempDir::new().unwrap(), ModelServer::start());

@@ -54,7 +54,7 @@ async fn a_session_carries_its_turns_in_order_also_after_a_restart() {
     let gateway = gateway.restart().await;
     post_in(&gateway, &token, "main", "three").await;
     assert_eq!(gateway.model.history_of("three"), ["one", "one!", "two", "two!"]);
-    let seen = "SELECT channel, sender, room, answered, waiting FROM v_conversation";
+    let seen = "SELECT channel, sender, room, turns, waiting FROM v_conversation";
     assert_eq!(gateway.sql(seen), "webhook|token:1|main|3|0");
 }
 
@@ -135,6 +135,43 @@ async fn turns_of_one_session_wait_for_each_other_and_other_sessions_do_not() {
     }
     assert_eq!(gateway.model.history_of("two"), ["one", "one!"]);
     assert_eq!(gateway.model.history_of("three"), ["one", "one!", "two", "two!"]);
+}
+
+#[tokio::test]
+async fn as_many_turns_of_a_session_wait_as_configured() {
+    let gateway = Gateway::start_with(&[OPEN, ("conversation.max_waiting", "1")]).await;
+    gateway.model.hold();
+    let held: Vec<Posted> = ["one", "two"].map(|text| post_apart(&gateway, "main", text)).into();
+    until_running(&gateway, 2).await;
+    let keyed = || gateway.client.message("", Some("order-1"), "three").header("X-Session-Id", "main");
+    let error = r#"{"error":"Too many requests in flight. Please retry later.","retry_after":1}"#;
+    gateway.client.send(keyed()).await.assert_is(503, error);
+    gateway.model.release();
+    for posted in held {
+        assert_eq!(posted.await.unwrap().unwrap().status, 200);
+    }
+    assert_eq!(gateway.client.send(keyed()).await.status, 200);
+    assert_eq!(gateway.model.history_of("three").len(), 4);
+}
+
+/// A conversation that has outgrown the model goes on, with less of it.
+#[tokio::test]
+async fn a_conversation_that_is_too_long_for_the_model_is_told_again_without_its_older_half() {
+    let gateway = Gateway::start_with(&[OPEN]).await;
+    for text in ["one", "two", "three", "four", "five"] {
+        post_in(&gateway, "", "main", text).await;
+    }
+    gateway.model.take_history(2);
+    post_in(&gateway, "", "main", "six")
+        .await
+        .assert_is(200, r#"{"response":"six!","model":"test-model-1"}"#);
+    assert_eq!(gateway.model.history_of("six"), ["four", "four!", "five", "five!"]);
+    assert_eq!(gateway.sql("SELECT provider_calls FROM message WHERE text = 'six'"), "2");
+    gateway.model.take_history(0);
+    post_in(&gateway, "", "main", "seven")
+        .await
+        .assert_is(200, r#"{"response":"seven!","model":"test-model-1"}"#);
+    assert_eq!(gateway.model.history_of("seven"), [""; 0]);
 }
 
 #[tokio::test]

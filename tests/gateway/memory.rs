@@ -163,6 +163,20 @@ async fn an_edit_by_hand_is_an_edit_of_the_full_text() {
     }
     gateway.sql("INSERT INTO memory_text (memory_text) VALUES ('integrity-check')");
     assert_eq!(gateway.sql("SELECT still_to_do FROM v_memory_progress"), "0");
+    // Whatever is said of how far it is, nothing is in it twice.
+    for odd in [
+        "UPDATE memory_progress SET indexed_to = 0",
+        "DELETE FROM memory_progress",
+        "INSERT INTO memory_text (memory_text) VALUES ('rebuild'); UPDATE memory_progress SET indexed_to = 1",
+    ] {
+        gateway.sql(odd);
+        gateway.client.post("", None, "zeta").await;
+        assert_eq!(contents(&gateway, &["alpha"]), ["alpha"], "{odd}");
+        gateway.sql("INSERT INTO memory_text (memory_text) VALUES ('integrity-check')");
+        assert_eq!(gateway.sql("DELETE FROM memory WHERE content = 'zeta' RETURNING content"), "zeta");
+        assert_eq!(contents(&gateway, &["zeta"]), [""; 0]);
+    }
+    gateway.sql("INSERT INTO memory_text (memory_text) VALUES ('integrity-check')");
 }
 
 #[tokio::test]

@@ -106,6 +106,7 @@ fn twenty_turns_are_told_again_and_what_users_say_is_kept_by_default() {
     let conversation = Conversation {
         history_turns: 20,
         history_max_chars: 40_000,
+        max_waiting: 32,
         max_message_chars: 65_536,
         max_reply_chars: 100_000,
     };

@@ -66,9 +66,9 @@ async fn an_end_for_another_reason_is_told() {
         ("refusal", text.clone(), ProviderError::RefusedByPolicy),
         ("refusal", json!([]), ProviderError::RefusedByPolicy),
         ("model_context_window_exceeded", json!([]), ProviderError::ContextTooLong),
-        ("tool_use", tool, ProviderError::BadResponse("no text")),
-        ("max_tokens", thoughts, ProviderError::BadResponse("no text")),
-        ("end_turn", json!([]), ProviderError::BadResponse("no text")),
+        ("tool_use", tool, ProviderError::NoText),
+        ("max_tokens", thoughts, ProviderError::NoText),
+        ("end_turn", json!([]), ProviderError::NoText),
     ] {
         assert_eq!(ask(Anthropic::new, 200, &ended(reason, content)).await, Err(error), "{reason}");
     }

@@ -251,13 +251,15 @@ async fn nobody_can_suspend_a_provider_by_what_he_asks() {
         status(429),
         ProviderError::ContextTooLong,
         ProviderError::RefusedByPolicy,
+        ProviderError::NoText,
+        ProviderError::TooLong,
     ];
     let script = Script::new("first", [errors.as_slice(); 3].concat().into_iter().map(Step::Fail));
     let chain = chain([&script], NO_RETRIES);
-    for _ in 0..15 {
+    for _ in 0..21 {
         chain.answer(&hello()).await.0.unwrap_err();
     }
-    assert_eq!((script.calls(), chain.health()), (15, ProviderHealth::Ok));
+    assert_eq!((script.calls(), chain.health()), (21, ProviderHealth::Ok));
 }
 
 #[tokio::test(start_paused = true)]

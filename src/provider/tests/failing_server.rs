@@ -18,7 +18,7 @@ fn failures() -> Vec<(Reaction, Duration, &'static str)> {
         (Reaction::Answer(429, &[("retry-after", "3600")], "no".into()), SOON, "rate_limited"),
         (Reaction::status(500, "no"), SOON, "overloaded"),
         (Reaction::status(200, "<html>rubbish</html>"), SOON, "bad_response"),
-        (Reaction::status(200, &"x".repeat(5_000_000)), SOON, "bad_response"),
+        (Reaction::status(200, &"x".repeat(5_000_000)), SOON, "too_long"),
     ]
 }
 

@@ -77,11 +77,11 @@ async fn each_refusal_has_its_class() {
             "overloaded",
         ),
         (200, r#"{"error":"unexpected"}"#, "bad_response"),
-        (200, r#"{"message":{"role":"assistant","content":""},"done":true}"#, "bad_response"),
+        (200, r#"{"message":{"role":"assistant","content":""},"done":true}"#, "no_text"),
         (
             200,
             r#"{"model":"model-1","created_at":"2025-10-17T23:14:07Z","message":{"role":"assistant","content":""},"done_reason":"load","done":true}"#,
-            "bad_response",
+            "no_text",
         ),
     ] {
         let error = ask(Ollama::new, code, body).await.unwrap_err();

@@ -87,18 +87,41 @@ async fn what_policy_refuses_is_told_from_what_is_no_answer() {
         assert_eq!(ask(OpenAi::new, code, body).await, Err(ProviderError::RefusedByPolicy), "{body}");
     }
     for (body, error) in [
-        ("<html>", "not a chat completion"),
-        (r#"{"choices":[]}"#, "no choice"),
-        (r#"{"choices":[{"message":{}}]}"#, "no content"),
-        (r#"{"choices":[{"message":{"content":""},"finish_reason":"length"}]}"#, "no content"),
-        (r#"{"choices":[{"message":{"content":" \n"}}]}"#, "no content"),
+        ("<html>", ProviderError::BadResponse("not a chat completion")),
+        (r#"{"choices":[]}"#, ProviderError::BadResponse("no choice")),
+        (r#"{"choices":[{"message":{}}]}"#, ProviderError::NoText),
+        (r#"{"choices":[{"message":{"content":""},"finish_reason":"length"}]}"#, ProviderError::NoText),
+        (r#"{"choices":[{"message":{"content":" \n"}}]}"#, ProviderError::NoText),
         (
             r#"{"choices":[{"message":{"role":"assistant","content":null,"refusal":null,"tool_calls":[{"id":"call_1","type":"function","function":{"name":"f","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}"#,
-            "no content",
+            ProviderError::NoText,
         ),
     ] {
-        assert_eq!(ask(OpenAi::new, 200, body).await, Err(ProviderError::BadResponse(error)), "{body}");
+        assert_eq!(ask(OpenAi::new, 200, body).await, Err(error), "{body}");
     }
+}
+
+#[tokio::test]
+async fn no_answer_is_lost_for_what_is_told_beside_it() {
+    for beside in [
+        r#""usage":{"prompt_tokens":-1,"completion_tokens":"3"}"#,
+        r#""usage":{"prompt_tokens":18446744073709551615,"completion_tokens":2.5}"#,
+        r#""usage":"free","model":7"#,
+        r#""model":null"#,
+    ] {
+        let body = format!(r#"{{"choices":[{{"message":{{"content":"hi"}},"finish_reason":5}}],{beside}}}"#);
+        let completion = ask(OpenAi::new, 200, &body).await.unwrap();
+        assert_eq!((completion.answer.text.as_str(), completion.usage), ("hi", Usage::default()), "{beside}");
+        assert_eq!(completion.answer.model, "model-1", "{beside}");
+    }
+    let parts =
+        r#"{"choices":[{"message":{"content":[{"type":"text","text":"h"},{"type":"text","text":"i"}]}}]}"#;
+    assert_eq!(ask(OpenAi::new, 200, parts).await.unwrap().answer.text, "hi");
+    let name = format!("\u{1b}[31m{}", "m".repeat(500));
+    let body =
+        serde_json::json!({ "model": name, "choices": [{ "message": { "content": "hi" } }] }).to_string();
+    let model = ask(OpenAi::new, 200, &body).await.unwrap().answer.model;
+    assert!(model.starts_with("[31mmm") && model.chars().count() == 128, "{model}");
 }
 
 /// <https://platform.openai.com/docs/guides/error-codes>; the two with numbers for codes are `OpenRouter`'s

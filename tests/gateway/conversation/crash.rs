@@ -109,3 +109,27 @@ async fn a_session_shows_in_the_models_requests_and_what_a_kill_cut_goes_on_in_o
     let again = process.client.post_until_done("", "three", "three").await;
     assert_eq!(again.json()["response"], "three: answer 1");
 }
+
+/// What only waited for its turn was not begun, however often the gateway was killed meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_waits_for_another_is_not_given_up_with_it() {
+    let set = Set::new();
+    set.model.hold();
+    let mut process = set.start();
+    for text in ["first", "second"] {
+        let (client, request) = (process.client.clone(), process.client.message("", Some(text), text));
+        tokio::spawn(async move { client.try_send(request.header("X-Session-Id", "main")).await });
+        process.wait_for_state(text, "running").await;
+    }
+    for kill in 1..=5 {
+        set.model.wait_for_calls("first", kill).await;
+        process.kill();
+        process = set.start();
+    }
+    process.wait_for_state("first", "failed").await;
+    set.model.wait_for_calls("second", 1).await;
+    assert_eq!(set.model.calls("first"), 5);
+    set.model.release();
+    let answered = process.client.post_until_done("", "second", "second").await;
+    assert_eq!(answered.json()["response"], "second: answer 1");
+}

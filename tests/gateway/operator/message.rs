@@ -62,6 +62,12 @@ pub fn with(value: &Value, fields: &Value) -> Value {
     value
 }
 
+/// Without the time that the model took.
+fn untimed(mut message: Value) -> Value {
+    assert!(message["provider_ms"].take().is_u64(), "{message}");
+    message
+}
+
 #[tokio::test]
 async fn a_message_that_failed_is_answered_when_it_is_tried_again() {
     let chat = Chat::start();
@@ -80,7 +86,10 @@ async fn a_message_that_failed_is_answered_when_it_is_tried_again() {
             "platform_id": "wamid.1",
         }),
     );
-    assert_eq!(json(&chat.folder, &["message", "retry", "1"]), due);
+    let account = json!({
+        "provider": "openai", "provider_calls": 1, "provider_ms": null, "prompt_tokens": null, "completion_tokens": null,
+    });
+    assert_eq!(untimed(json(&chat.folder, &["message", "retry", "1"])), with(&due, &account));
     let answered = tokio::time::timeout(super::SOON, chat.platform.wait_for_texts(2)).await;
     assert!(answered.is_ok(), "no answer within a second");
     assert_eq!(chat.platform.texts()[1], "hello: answer 2");
@@ -156,12 +165,14 @@ async fn a_message_is_shown_with_its_replies() {
         &json!({
             "state": "answered", "attempts": 1, "answer": "hello: answer 1", "model": "any",
             "finished_at": "TIME", "idempotency_key": null, "platform_id": "wamid.1", "replies": [reply],
+            "provider": "openai", "provider_calls": 1, "provider_ms": null, "prompt_tokens": null,
+            "completion_tokens": null,
         }),
     );
-    assert_eq!(json(&chat.folder, &["message", "show", "1"]), expected);
+    assert_eq!(untimed(json(&chat.folder, &["message", "show", "1"])), expected);
     let shown = printed(&chat.folder, &["message", "show", "1"]);
     for line in
-        ["text:            hello\n", "answer:          hello: answer 1\n", "\nREPLIES:\nID  CREATED AT"]
+        ["text:              hello\n", "answer:            hello: answer 1\n", "\nREPLIES:\nID  CREATED AT"]
     {
         assert!(shown.contains(line), "{line:?}: {shown}");
     }
@@ -200,6 +211,6 @@ async fn what_strangers_write_does_not_steer_a_terminal() {
     let listed = printed(&chat.folder, &["message", "list"]);
     assert!(listed.contains("red \u{fffd}[31m alert\n"), "{listed}");
     let shown = printed(&chat.folder, &["message", "show", "1"]);
-    assert!(shown.contains("red \u{fffd}[31m\n                 alert\n"), "{shown}");
+    assert!(shown.contains("red \u{fffd}[31m\n                   alert\n"), "{shown}");
     assert_eq!(json(&chat.folder, &["message", "list"])[0]["text"], "red \u{1b}[31m\nalert");
 }

@@ -15,6 +15,8 @@ const OPENAI: &str = r#"{"model":"model-1-0613","choices":[{"message":{"content"
 const ANTHROPIC: &str = r#"{"model":"model-1-0613","content":[{"type":"text","text":"hi"}]}"#;
 const OLLAMA: &str = r#"{"model":"model-1-0613","message":{"content":"hi"}}"#;
 const ANSWERED: (u16, &str) = (200, r#"{"response":"hi","model":"model-1-0613"}"#);
+const OVERLOADED: (u16, &str) =
+    (503, r#"{"error":"Too many requests in flight. Please retry later.","retry_after":1}"#);
 const FAILED: (u16, &str) = (500, r#"{"error":"LLM request failed"}"#);
 
 /// A server of models that answers one call after the other, when the test says so.
@@ -168,7 +170,7 @@ async fn max_in_flight_and_max_queued_bound_the_calls_of_a_model() {
     let second_while_the_first_is_held = async {
         let (_, _, stream) = server.call().await;
         let second = gateway.client.post("", None, "second").await;
-        assert_eq!((second.status, second.text.as_str()), FAILED);
+        assert_eq!((second.status, second.text.as_str()), OVERLOADED);
         reply(stream, 200, OPENAI).await;
     };
     let first = gateway.client.post("", None, "first");

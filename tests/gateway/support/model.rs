@@ -22,6 +22,7 @@ pub struct TestModel {
     held_text: Arc<Mutex<Option<String>>>,
     prompts: Arc<Mutex<Vec<Prompt>>>,
     says: Arc<Mutex<Option<String>>>,
+    longest_history: Arc<Mutex<Option<usize>>>,
 }
 
 impl TestModel {
@@ -35,6 +36,7 @@ impl TestModel {
             held_text: Arc::default(),
             prompts: Arc::default(),
             says: Arc::default(),
+            longest_history: Arc::default(),
         }
     }
 
@@ -49,6 +51,11 @@ impl TestModel {
         let prompt = prompts.iter().rfind(|prompt| prompt.message.as_str() == message);
         let history = &prompt.unwrap_or_else(|| panic!("{message:?} was not asked")).history;
         history.iter().flat_map(|turn| [turn.user.clone(), turn.assistant.clone()]).collect()
+    }
+
+    /// Takes no more than so many turns before a message from now on.
+    pub fn take_history(&self, turns: usize) {
+        *self.longest_history.lock().unwrap() = Some(turns);
     }
 
     /// Says this from now on, whatever it is asked.
@@ -108,6 +115,9 @@ impl Provider for TestModel {
         }
         if let Some(error) = self.fails.lock().unwrap().clone() {
             return Err(error);
+        }
+        if self.longest_history.lock().unwrap().is_some_and(|most| prompt.history.len() > most) {
+            return Err(ProviderError::ContextTooLong);
         }
         let text = self.says.lock().unwrap().clone().unwrap_or_else(|| format!("{message}!"));
         let usage = Usage { prompt_tokens: Some(7), completion_tokens: Some(3) };
