@@ -1,8 +1,8 @@
 //! The turn: from a message to its answer, once.
 //!
 //! Claimed work belongs to the gateway, not to the connection: a caller that hangs up, or a request that runs out of
-//! time, leaves it running, and the answer is what the retry gets. An answer that is there at once is written together
-//! with its claim; for any other the claim is being written while the model works.
+//! time, leaves it running, and the answer is what the retry gets. An answer that is there within a moment is written
+//! together with its claim; for any other the claim is being written while the model works.
 
 use std::{
     pin::pin,
@@ -33,6 +33,9 @@ use crate::{
 
 use super::agent::{Agent, AskError, Ended, Held, Work};
 
+/// How long a claim is kept in memory for an answer that comes soon: then both are one row and one write. Nobody is told of the
+/// claim before it is on disk, so a crash in this time is a crash before the claim.
+const LINGER: Duration = Duration::from_millis(50);
 /// The first and the longest pause between two tries to write an answer.
 const SETTLE_PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
@@ -185,17 +188,14 @@ impl TurnService {
     /// Works on a claimed message: here if the answer is there at once, else apart from the caller.
     async fn work(
         self: &Arc<Self>,
-        mut lease: Lease,
+        lease: Lease,
         mut work: Work,
         permit: OwnedSemaphorePermit,
     ) -> Result<TurnReply, StoreError> {
         if self.parts.status.status().writes {
             let at_once = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             if let Poll::Ready(ended) = at_once {
-                let instead = reply_instead(&ended);
-                let (end, _held) = end_of(ended);
-                let settled = self.settle(&mut lease, &end).await?;
-                return instead.unwrap_or(Ok(settled));
+                return self.finish_whole(lease, ended).await;
             }
         }
         let service = Arc::clone(self);
@@ -213,7 +213,7 @@ impl TurnService {
         Some(self.parts.agent.ask(Arc::clone(text), Some(Conversation::Session(session)), Some(place)))
     }
 
-    /// Writes the claim while the model works. If it cannot be written, the work is dropped: nobody would get its answer. A
+    /// Writes the claim while the model works, unless the answer is there first. If it cannot be written, the work is dropped: nobody would get its answer. A
     /// store that took no writes lately is asked first, so that no answer is paid for that cannot be kept.
     async fn begin_and_finish(
         self: &Arc<Self>,
@@ -222,6 +222,10 @@ impl TurnService {
         permit: OwnedSemaphorePermit,
     ) -> Result<TurnReply, StoreError> {
         let (may_work, mut early) = (self.parts.status.status().writes, None);
+        if may_work && let Ok(ended) = tokio::time::timeout(LINGER, &mut work).await {
+            drop(permit);
+            return self.finish_whole(lease, ended).await;
+        }
         let written = {
             let mut writing = pin!(self.parts.turns.begin(&mut lease, self.parts.clock.now()));
             loop {
@@ -240,6 +244,14 @@ impl TurnService {
         };
         drop(permit);
         self.finish(lease, ended).await
+    }
+
+    /// Writes the claim and what came of the work as one.
+    async fn finish_whole(&self, mut lease: Lease, ended: Ended) -> Result<TurnReply, StoreError> {
+        let instead = reply_instead(&ended);
+        let (end, _held) = end_of(ended);
+        let settled = self.settle(&mut lease, &end).await?;
+        instead.unwrap_or(Ok(settled))
     }
 
     /// Writes what came of work that is on record. An answer that cannot be written is kept until it can.

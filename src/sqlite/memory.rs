@@ -173,11 +173,11 @@ impl Memory {
         }
     }
 
-    /// Waits until the claim of a key at work is on its way to disk, which it is a moment after the key was taken.
+    /// Waits until the claim of a key at work is on its way to disk, which it is some milliseconds after the key was taken.
     pub(super) async fn wait_until_queued(&self, id: &KeyId) {
         let waits = || lock(&self.keys).running.get(id).is_some_and(|running| !running.queued);
         while waits() {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
