@@ -81,7 +81,7 @@ async fn a_session_shows_in_the_models_requests_and_what_a_kill_cut_goes_on_in_o
     assert_eq!(post(&process, "one").await.unwrap().unwrap().status, 200);
     set.model.hold();
     let _cut = post(&process, "two");
-    set.model.wait_for_calls("two", 1).await;
+    process.wait_for_state("two", "running").await;
     let _waiting = post(&process, "three");
     process.wait_for_state("three", "running").await;
     assert_eq!(set.model.calls("three"), 0);
