@@ -18,6 +18,10 @@ test *filter:
 sqlx-data:
     scripts/sqlx-data.py
 
+# Rewrite docs/DATABASE.md after a change to migrations/ or docs/database/
+database-doc:
+    scripts/database-doc.py
+
 # Measure: the tables of docs/PERFORMANCE.md
 bench *arguments:
     cargo build --release --workspace

@@ -2,8 +2,10 @@
 
 mod background;
 mod backup;
+pub mod doctor;
 mod model;
 mod part;
+pub mod readiness;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -33,7 +35,7 @@ use crate::{
     telemetry::{Metrics, MetricsError},
 };
 
-pub use part::database_settings;
+pub use part::{backup_schedule, database_settings, token_hashes};
 
 /// What comes from outside, so that tests can bring their own.
 pub struct Parts {

@@ -58,10 +58,21 @@ impl Client {
     /// # Errors
     /// [`SetupError`] if TLS cannot be set up.
     pub fn new(timeout: Duration) -> Result<Self, SetupError> {
+        Self::build(reqwest::Client::builder(), timeout)
+    }
+
+    /// The same, but past every proxy: for a gateway on this machine.
+    ///
+    /// # Errors
+    /// [`SetupError`] if TLS cannot be set up.
+    pub fn direct(timeout: Duration) -> Result<Self, SetupError> {
+        Self::build(reqwest::Client::builder().no_proxy(), timeout)
+    }
+
+    fn build(builder: reqwest::ClientBuilder, timeout: Duration) -> Result<Self, SetupError> {
         // One for the process; it is there already if another client was set up before.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let http =
-            reqwest::Client::builder().redirect(Policy::none()).connect_timeout(CONNECT_TIMEOUT).build();
+        let http = builder.redirect(Policy::none()).connect_timeout(CONNECT_TIMEOUT).build();
         let http = http.map_err(|error| SetupError(error.without_url().to_string()))?;
         Ok(Self { http, timeout })
     }
@@ -82,8 +93,19 @@ impl Client {
         headers: HeaderMap,
         body: &(impl Serialize + Sync),
     ) -> Result<Response, CallError> {
-        let request = self.http.post(url).headers(headers).timeout(self.timeout).json(body);
-        match request.send().await {
+        self.send(self.http.post(url).headers(headers).json(body)).await
+    }
+
+    /// Gets an address, without any secret, and reads the head of the response whatever its status.
+    ///
+    /// # Errors
+    /// [`CallError`] if there is no response.
+    pub async fn get(&self, url: &str) -> Result<Response, CallError> {
+        self.send(self.http.get(url)).await
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, CallError> {
+        match request.timeout(self.timeout).send().await {
             Ok(response) => Ok(Response { response, timeout: self.timeout }),
             Err(error) => Err(call_error(error, self.timeout)),
         }

@@ -205,7 +205,7 @@ fn stray_sql(path: &str, code: &str) -> Vec<String> {
 
 /// The paths of this repository that a document names in backticks, outside of code blocks.
 fn named_paths(document: &str) -> Vec<String> {
-    const FOLDERS: [&str; 6] = ["src/", "tests/", "docs/", "migrations/", "scripts/", "bench/"];
+    const FOLDERS: [&str; 7] = ["src/", "tests/", "docs/", "migrations/", "scripts/", "bench/", "packaging/"];
     let mut in_block = false;
     let mut paths = Vec::new();
     for line in document.lines() {

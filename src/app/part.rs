@@ -29,11 +29,17 @@ pub(super) fn metrics(config: &Config) -> Result<Metrics, MetricsError> {
 }
 
 pub(super) fn paired_tokens(config: &Config) -> Vec<TokenHash> {
+    token_hashes(&config.gateway.paired_tokens)
+}
+
+/// What is kept of the tokens of an older gateway.
+#[must_use]
+pub fn token_hashes(tokens: &[PairedToken]) -> Vec<TokenHash> {
     let hash = |token: &PairedToken| match token {
         PairedToken::Hash(hex) => TokenHash::from_hex(hex),
         PairedToken::Plain(token) => Some(TokenHash::of(token.expose().as_bytes())),
     };
-    config.gateway.paired_tokens.iter().filter_map(hash).collect()
+    tokens.iter().filter_map(hash).collect()
 }
 
 /// Where the database is and how it is opened.
@@ -48,7 +54,8 @@ pub fn database_settings(config: &Config) -> DatabaseSettings {
 }
 
 /// When backups are made; `None`: never.
-pub(super) fn backup_schedule(config: &Config) -> Option<Schedule> {
+#[must_use]
+pub fn backup_schedule(config: &Config) -> Option<Schedule> {
     let backups = &config.database.backups;
     let folder = backups.folder.clone()?;
     Some(Schedule { folder, every: backups.every, keep: backups.keep as usize })

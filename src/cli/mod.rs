@@ -7,8 +7,11 @@ mod confirm;
 mod conversation;
 mod db;
 mod delivery;
+mod doctor;
 mod duration;
 mod filter;
+mod health;
+mod import;
 mod key;
 mod limit;
 mod lockout;
@@ -16,6 +19,7 @@ mod memory;
 mod message;
 mod pair;
 mod serve;
+mod settings;
 mod table;
 mod token;
 
@@ -53,6 +57,9 @@ const EXAMPLES: &str = "Examples:
   moorgate ask hello                try the configured model
   moorgate memory search bicycle    what users said of it
   moorgate message list --since 1h  what has come in
+  moorgate config init --provider ollama --model llama3.2
+                                    write a configuration to begin with
+  moorgate doctor                   what could be wrong, and what helps
   moorgate db backup copy.db        copy the database, also beside a running server";
 
 #[derive(Debug, Subcommand)]
@@ -87,6 +94,16 @@ enum Command {
     /// Replies to channels
     #[command(subcommand)]
     Delivery(delivery::DeliveryCommand),
+    /// Check, show or begin a configuration
+    #[command(subcommand)]
+    Config(settings::ConfigCommand),
+    /// Ask a running server whether it is ready; exit code 69 if not
+    Health(health::HealthArgs),
+    /// Look for what could be wrong, and say what helps
+    Doctor(doctor::DoctorArgs),
+    /// Take over from another gateway
+    #[command(subcommand)]
+    Import(import::ImportCommand),
     /// Print what a shell needs to complete these commands
     Completions(completions::CompletionsArgs),
     /// Look after the database: info, check, backup, restore, vacuum, migrate, prune
@@ -127,6 +144,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Conversation(command) => conversation::run(command),
         Command::Message(command) => message::run(command),
         Command::Delivery(command) => delivery::run(command),
+        Command::Config(command) => settings::run(command),
+        Command::Health(arguments) => health::run(arguments),
+        Command::Doctor(arguments) => doctor::run(arguments),
+        Command::Import(command) => import::run(command),
         Command::Completions(arguments) => {
             completions::run(&arguments);
             Ok(())
@@ -183,7 +204,12 @@ impl From<StartError> for Failure {
 }
 
 /// Reads the configuration, with the flags over it.
-fn load(files: FileArgs, mut overrides: Vec<Override>) -> Result<Config, Failure> {
+fn load(files: FileArgs, overrides: Vec<Override>) -> Result<Config, Failure> {
+    Ok(config::load(&inputs(files, overrides)?)?)
+}
+
+/// What the configuration is made of.
+fn inputs(files: FileArgs, mut overrides: Vec<Override>) -> Result<Inputs, Failure> {
     overrides.extend(files.database.map(|value| Override {
         flag: "--database",
         key: "database.path",
@@ -194,7 +220,7 @@ fn load(files: FileArgs, mut overrides: Vec<Override>) -> Result<Config, Failure
     })?;
     #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
     let env = std::env::vars_os().collect();
-    Ok(config::load(&Inputs { config_flag: files.config, env, cwd, overrides })?)
+    Ok(Inputs { config_flag: files.config, env, cwd, overrides })
 }
 
 /// Writes to standard output. Nobody may be listening there, which is no failure.

@@ -42,6 +42,10 @@ pub(super) enum Value {
     /// Something that somebody said: a column shows its beginning.
     Speech(String),
     Time(Millis),
+    /// Names or sentences.
+    Texts(Vec<String>),
+    /// Number with a fraction.
+    Real(f64),
     /// Rows of their own.
     Rows(Vec<Record>),
 }
@@ -62,6 +66,8 @@ value_from! {
     String => Value::Text,
     &str => |text: &str| Value::Text(text.to_owned()),
     Millis => Value::Time,
+    f64 => Value::Real,
+    Vec<String> => Value::Texts,
     Vec<Record> => Value::Rows,
 }
 
@@ -163,6 +169,8 @@ impl Serialize for Value {
             Self::Number(number) => serializer.serialize_i64(*number),
             Self::Text(text) | Self::Speech(text) => serializer.serialize_str(text),
             Self::Time(at) => serializer.serialize_str(&iso(*at)),
+            Self::Texts(texts) => serializer.collect_seq(texts),
+            Self::Real(number) => serializer.serialize_f64(*number),
             Self::Rows(rows) => serializer.collect_seq(rows.iter().map(Object)),
         }
     }
@@ -221,6 +229,8 @@ fn cell(value: &Value, zone: &Zone) -> String {
         Value::Text(text) => harmless(text),
         Value::Speech(text) => shortened(&harmless(text)),
         Value::Time(at) => written(*at, zone),
+        Value::Texts(texts) => harmless(&texts.join(", ")),
+        Value::Real(number) => number.to_string(),
         Value::Rows(rows) => rows.len().to_string(),
     }
 }

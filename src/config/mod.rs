@@ -28,9 +28,13 @@ mod observability;
 mod provider;
 mod reader;
 mod setting;
+mod shown;
+mod template;
 #[cfg(test)]
 mod tests;
 mod value;
+mod write;
+mod zeroclaw;
 
 pub use channel::{Channels, LinqChannel, NextcloudTalkChannel, WebhookChannel, WhatsAppChannel};
 pub use conversation::{Conversation, Memory};
@@ -39,6 +43,10 @@ pub use error::{ConfigError, Problem, Source};
 pub use gateway::{Gateway, PairedToken};
 pub use observability::{LogFormat, LogLevel, MetricsBackend, Observability};
 pub use provider::{Model, Provider, ProviderKind};
+pub use shown::{Setting, Shown, show};
+pub use template::{ChannelName, Template, Wanted, template};
+pub use write::write_private;
+pub use zeroclaw::{Left, Taken, ZeroClaw, read_zeroclaw};
 
 use reader::Reader;
 use setting::Settings;
@@ -95,16 +103,22 @@ pub struct Override {
 ///
 /// All problems of all layers, each with its source. No secret's value is among them.
 pub fn load(inputs: &Inputs) -> Result<Config, ConfigError> {
+    let (settings, file) = layers(inputs);
+    let mut reader = Reader::new(&settings, &inputs.cwd);
+    let config = Config::read(&mut reader);
+    let warnings = reader.finish()?;
+    Ok(Config { file, warnings, ..config })
+}
+
+/// All layers put together, and the path of the file that was read.
+fn layers(inputs: &Inputs) -> (Settings, Option<PathBuf>) {
     let mut settings = Settings::defaults();
     let file = file::apply(inputs, &mut settings);
     environment::apply(&inputs.env, &mut settings);
     for flag in &inputs.overrides {
         settings.give_text(flag.key, &flag.value, Source::Flag(flag.flag));
     }
-    let mut reader = Reader::new(&settings, &inputs.cwd);
-    let config = Config::read(&mut reader);
-    let warnings = reader.finish()?;
-    Ok(Config { file, warnings, ..config })
+    (settings, file)
 }
 
 impl Config {

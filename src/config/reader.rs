@@ -18,6 +18,7 @@ pub(super) struct Reader<'a> {
     settings: &'a Settings,
     cwd: &'a Path,
     asked: BTreeSet<String>,
+    plain: BTreeSet<String>,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
 }
@@ -26,7 +27,7 @@ impl<'a> Reader<'a> {
     /// A reader for which relative paths start at `cwd`.
     pub(super) fn new(settings: &'a Settings, cwd: &'a Path) -> Self {
         let (problems, warnings) = (settings.problems.clone(), settings.warnings.clone());
-        Self { settings, cwd, asked: BTreeSet::new(), problems, warnings }
+        Self { settings, cwd, asked: BTreeSet::new(), plain: BTreeSet::new(), problems, warnings }
     }
 
     /// Ends the reading: the warnings, one line each, or all problems.
@@ -42,6 +43,11 @@ impl<'a> Reader<'a> {
     #[cfg(test)]
     pub(super) fn asked(&self) -> &BTreeSet<String> {
         &self.asked
+    }
+
+    /// Whether the value of this key may be shown: it was read, and not as a secret.
+    pub(super) fn may_show(&self, key: &str) -> bool {
+        self.plain.contains(key)
     }
 
     /// Text, as it was given.
@@ -181,6 +187,13 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Text that must not be shown, though it is no secret.
+    pub(super) fn private_text(&mut self, key: &str) -> String {
+        let text = self.text(key);
+        self.plain.remove(key);
+        text
+    }
+
     /// A secret given under `key`. Blank is none.
     pub(super) fn secret_text(&mut self, key: &str) -> Option<Secret> {
         let entry = self.entry(key)?;
@@ -239,6 +252,7 @@ impl<'a> Reader<'a> {
     /// What `convert` makes of the value in force. What it refuses is shown, so this is not for secrets.
     fn get<T>(&mut self, key: &str, must: &str, convert: impl FnOnce(&Value) -> Option<T>) -> Option<T> {
         let entry = self.entry(key)?;
+        self.plain.insert(key.to_owned());
         let converted = convert(&entry.value);
         if converted.is_none() {
             self.report(&entry.source, format!("{key} must be {must}, not {}", entry.value));

@@ -13,7 +13,7 @@ use super::{
     value::{Entry, Value},
 };
 
-const EXAMPLE: &str = include_str!("../../config.toml.example");
+pub(super) const EXAMPLE: &str = include_str!("../../config.toml.example");
 
 /// The values of all layers, and what was found wrong with them so far.
 pub(super) struct Settings {
@@ -116,6 +116,18 @@ impl Settings {
             .filter(move |(key, _)| key.starts_with(&prefix))
             .filter(|(key, entry)| !entry.value.is_blank() && self.defaults.get(*key) != Some(*entry))
             .map(|(key, entry)| (key.as_str(), entry))
+    }
+
+    /// The names of all keys, and of those in the tables of `[[provider.fallback]]` that were given.
+    pub(super) fn keys_in_force(&self) -> impl Iterator<Item = &str> {
+        let given = self.given.iter().filter(|(_, entry)| !matches!(entry.value, Value::Table));
+        let fallback = given.map(|(key, _)| key.as_str()).filter(|key| fallback::described_by(key).is_some());
+        self.keys().chain(fallback)
+    }
+
+    /// Whether a layer above the defaults says something else than they do.
+    pub(super) fn is_changed(&self, key: &str) -> bool {
+        self.given.get(key).is_some_and(|entry| self.default(key) != Some(entry))
     }
 
     /// The names of all keys.

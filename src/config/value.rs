@@ -107,6 +107,11 @@ impl Value {
     }
 }
 
+/// Text as TOML writes it.
+pub(super) fn quote(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
 fn parse_bool(word: &str) -> Option<bool> {
     match word.to_ascii_lowercase().as_str() {
         "true" | "1" => Some(true),

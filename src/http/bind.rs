@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use tokio::net::{TcpListener, lookup_host};
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
 /// Why there is nothing to listen on.
 #[derive(Debug, thiserror::Error)]
@@ -50,8 +50,55 @@ pub async fn listen(host: &str, port: u16, allow_public: bool) -> Result<TcpList
     TcpListener::bind(&addresses[..]).await.map_err(failed)
 }
 
+/// Whether other machines could reach a server on `host`.
+///
+/// # Errors
+/// [`BindError::Unresolved`].
+pub async fn is_public(host: &str) -> Result<bool, BindError> {
+    Ok(!resolve(host, 0).await?.iter().all(|address| is_local(address.ip())))
+}
+
+/// Whether a server could listen there. Nobody is in the way of this, and this is in nobody's way: an address that is bound
+/// but not listened on can be taken by a server that starts just now.
+///
+/// # Errors
+/// [`BindError`], but not that the host is public.
+pub async fn probe(host: &str, port: u16) -> Result<(), BindError> {
+    let failed = |source| BindError::Listen { address: format!("{host}:{port}"), source };
+    let mut last = Ok(());
+    for address in resolve(host, port).await? {
+        last = try_bind(address).map_err(failed);
+        if last.is_ok() {
+            break;
+        }
+    }
+    last
+}
+
+fn try_bind(address: SocketAddr) -> io::Result<()> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)
+}
+
+/// How this machine reaches a server that listens on `host`.
+#[must_use]
+pub fn local_url(host: &str, port: u16) -> String {
+    let bare = bare(host);
+    match bare.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) if address.is_unspecified() => format!("http://127.0.0.1:{port}"),
+        Ok(IpAddr::V6(address)) if address.is_unspecified() => format!("http://[::1]:{port}"),
+        Ok(IpAddr::V6(address)) => format!("http://[{address}]:{port}"),
+        _ => format!("http://{bare}:{port}"),
+    }
+}
+
+fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
 async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let bare = bare(host);
     let failed = |source| BindError::Unresolved { host: host.to_owned(), source };
     let addresses: Vec<_> = lookup_host((bare, port)).await.map_err(failed)?.collect();
     if addresses.is_empty() {
@@ -83,6 +130,31 @@ mod tests {
             assert!(matches!(listen(host, 0, false).await, Err(BindError::Public(_))), "{host}");
         }
         assert!(listen("0.0.0.0", 0, true).await.is_ok());
+    }
+
+    #[test]
+    fn a_server_on_all_addresses_is_reached_on_this_machines_own() {
+        for (host, url) in [
+            ("127.0.0.1", "http://127.0.0.1:3000"),
+            ("0.0.0.0", "http://127.0.0.1:3000"),
+            ("::", "http://[::1]:3000"),
+            ("[::1]", "http://[::1]:3000"),
+            ("localhost", "http://localhost:3000"),
+        ] {
+            assert_eq!(local_url(host, 3000), url);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_probe_finds_a_server_and_hinders_none() {
+        let listener = listen("127.0.0.1", 0, false).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let taken = probe("127.0.0.1", port).await;
+        let Err(BindError::Listen { source, .. }) = taken else { panic!("{taken:?}") };
+        assert_eq!(source.kind(), io::ErrorKind::AddrInUse);
+        drop(listener);
+        assert!(probe("127.0.0.1", port).await.is_ok());
+        assert!(is_public("0.0.0.0").await.unwrap() && !is_public("[::1]").await.unwrap());
     }
 
     #[tokio::test]

@@ -26,6 +26,7 @@ mod restore;
 mod retention;
 mod rotation;
 mod rows;
+mod survey;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -50,7 +51,8 @@ pub use info::{Info, Run, info};
 pub use open::{DatabaseSettings, OpenError};
 pub use restore::{Restore, Restored};
 pub use retention::{Keep, Removed, Retention};
-pub use rotation::{Rotation, Schedule};
+pub use rotation::{Newest, Rotation, Schedule, newest_backup};
+pub use survey::{Survey, survey};
 pub use upkeep::{Migrated, UpkeepError, Vacuumed, migrate, vacuum};
 
 use crate::{

@@ -112,6 +112,29 @@ impl Rotation {
     }
 }
 
+/// The newest backup in the folder of a schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newest {
+    /// The file; `None`: there is none.
+    pub path: Option<PathBuf>,
+    /// Whether a running server would have made another one long ago: it is older than twice the interval, or there is none.
+    pub is_late: bool,
+}
+
+/// Looks for the newest backup of a database.
+///
+/// # Errors
+/// That of the file system, where the folder exists.
+pub fn newest_backup(database: &Path, schedule: &Schedule, now: Millis) -> io::Result<Newest> {
+    let names = Names::of(database);
+    let found = match file_names(&schedule.folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        found => found?,
+    };
+    let path = names.up_to(&found, now).pop().map(|name| schedule.folder.join(name));
+    Ok(Newest { path, is_late: names.is_due(&found, now, schedule.every * 2) })
+}
+
 fn file_names(folder: &Path) -> io::Result<Vec<String>> {
     let names = fs::read_dir(folder)?.filter_map(|entry| match entry {
         Ok(entry) => entry.file_name().into_string().ok().map(Ok), // what is not UTF-8 is none of ours

@@ -70,7 +70,7 @@ impl WhatsAppChannel {
 /// Never shows it: the phone number itself, which must not be shown, is easily given instead.
 fn read_phone_number_id(r: &mut Reader<'_>) -> String {
     let key = "channels_config.whatsapp.phone_number_id";
-    let id = r.text(key).trim().to_owned();
+    let id = r.private_text(key).trim().to_owned();
     if !id.bytes().all(|byte| byte.is_ascii_digit()) {
         r.problem(key, format!("{key} must be the id that Meta gives the number: digits alone"));
     }

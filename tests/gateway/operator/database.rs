@@ -3,7 +3,7 @@
 mod backup;
 mod check;
 mod info;
-mod load;
+pub mod load;
 mod restore;
 mod upkeep;
 

@@ -56,7 +56,15 @@ fn a_file_that_is_no_database_is_said_to_be_none() {
 #[test]
 fn the_help_of_every_command_has_an_example_of_it() {
     let folder = TempDir::new().unwrap();
-    let more: [&[&str]; 10] = [
+    let more: [&[&str]; 18] = [
+        &["config"],
+        &["config", "check"],
+        &["config", "show"],
+        &["config", "init"],
+        &["health"],
+        &["doctor"],
+        &["import"],
+        &["import", "zeroclaw"],
         &["pair"],
         &["token"],
         &["token", "create"],
@@ -109,6 +117,13 @@ fn wrong_values_are_refused_before_anything_is_opened() {
         &["message", "list", "--channel", "fax"],
         &["message", "show", "first"],
         &["delivery", "list", "--state", "answered"],
+        &["config", "init"],
+        &["config", "init", "--provider", "other"],
+        &["config", "init", "--provider", "echo", "--channel", "fax"],
+        &["health", "--timeout", "soon"],
+        &["import", "openclaw", "config.toml"],
+        &["import", "zeroclaw"],
+        &["import", "zeroclaw", "missing.toml"],
     ] {
         let ended = command(&folder, arguments);
         assert_eq!((ended.code, ended.out.as_str()), (Some(64), ""), "{arguments:?}: {ended:?}");

@@ -23,23 +23,25 @@ const BACKUPS: usize = 20;
 const WORKERS: usize = 4;
 
 /// Clients that post until they are told to stop, and the keys that were answered so far.
-struct Load {
+pub struct Load {
     answered: watch::Sender<Vec<String>>,
     over: Arc<AtomicBool>,
     workers: JoinSet<()>,
 }
 
 impl Load {
-    fn start(client: &Client) -> Self {
+    /// Posts with this token; blank: with none.
+    pub fn start(client: &Client, token: &str) -> Self {
         let mut load =
             Self { answered: watch::Sender::default(), over: Arc::default(), workers: JoinSet::new() };
         for worker in 0..WORKERS {
-            let (client, answered, over) = (client.clone(), load.answered.clone(), Arc::clone(&load.over));
+            let (client, token) = (client.clone(), token.to_owned());
+            let (answered, over) = (load.answered.clone(), Arc::clone(&load.over));
             load.workers.spawn(async move {
                 let mut number = 0;
                 while !over.load(Ordering::Relaxed) {
                     let key = format!("key-{worker}-{number}");
-                    let reply = client.post("", Some(&key), &key).await;
+                    let reply = client.post(&token, Some(&key), &key).await;
                     assert_eq!(reply.status, 200, "{reply:?}");
                     answered.send_modify(|answered| answered.push(key));
                     number += 1;
@@ -49,15 +51,28 @@ impl Load {
         load
     }
 
+    /// Has one more client do something again and again, with a number that goes up.
+    pub fn add_worker<F: Future<Output = ()> + Send>(&mut self, work: impl Fn(usize) -> F + Send + 'static) {
+        let over = Arc::clone(&self.over);
+        self.workers.spawn(async move {
+            let mut number = 0;
+            while !over.load(Ordering::Relaxed) {
+                work(number).await;
+                number += 1;
+            }
+        });
+    }
+
     /// Waits until so many more were answered: what was by then.
-    async fn more(&self, more: usize) -> Vec<String> {
+    pub async fn more(&self, more: usize) -> Vec<String> {
         let mut arrived = self.answered.subscribe();
         let enough = arrived.borrow().len() + more;
         let wait = arrived.wait_for(|answered| answered.len() >= enough);
         tokio::time::timeout(LONGEST_WAIT, wait).await.expect("answers arrive").unwrap().clone()
     }
 
-    async fn stop(self) {
+    /// Lets them finish. Fails if one of them was not answered 200.
+    pub async fn stop(self) {
         self.over.store(true, Ordering::Relaxed);
         self.workers.join_all().await;
     }
@@ -70,7 +85,7 @@ async fn a_backup_under_full_load_restores_to_a_sound_database_that_serves_twent
     let mut random = Random::new(seed);
     let folder = TempDir::new().unwrap();
     let process = Process::start(folder.path(), &OPEN);
-    let load = Load::start(&process.client);
+    let load = Load::start(&process.client, "");
     for _ in 0..BACKUPS {
         let answered = load.more(1 + random.below(100)).await;
         let elsewhere = TempDir::new().unwrap();
