@@ -77,13 +77,23 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError`] if it takes no writes.
     pub async fn index_once(&self) -> Result<Option<Duration>, StoreError> {
+        if !self.is_anything_to_index().await? {
+            return Ok(None); // without a transaction of the writer
+        }
         let step = IndexSome { clock: Arc::clone(&self.shared.clock) };
         let indexed = self.shared.step_of_work(step).await?;
         Ok(indexed.more.then_some(indexed.took))
     }
-}
 
-impl SqliteStore {
+    async fn is_anything_to_index(&self) -> Result<bool, StoreError> {
+        let found = sqlx::query!(
+            r#"SELECT EXISTS (SELECT 1 FROM memory
+                              WHERE id > coalesce((SELECT indexed_to FROM memory_progress), 0)) AS "any!: bool""#
+        );
+        let found = found.fetch_one(&self.shared.reads).await.map_err(|error| store_error(&error))?;
+        Ok(found.any)
+    }
+
     /// Puts in what was remembered lately, as far as some steps go. If that fails, what is there already can be searched all the
     /// same.
     async fn index_most(&self) {

@@ -208,6 +208,21 @@ impl Span {
     }
 }
 
+/// The rows that a round may remove, of those that it looked at.
+struct Batch {
+    old: i64,
+    /// Those whose texts are not too long together.
+    fits: i64,
+    last: Option<i64>,
+}
+
+impl Batch {
+    /// Whether there are likely more behind them; the round looked at `rows` rows.
+    fn is_followed(&self, rows: i64) -> bool {
+        self.old >= rows || self.fits < self.old
+    }
+}
+
 async fn newest_message(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
     let newest = sqlx::query!(r#"SELECT coalesce(max(id), 0) AS "id!: i64" FROM message"#).fetch_one(conn);
     newest.await.map(|newest| newest.id)
@@ -231,7 +246,8 @@ async fn forget_messages(
     span: Span,
     rows: i64,
 ) -> Result<(i64, u64), sqlx::Error> {
-    let next = sqlx::query!(
+    let next = sqlx::query_as!(
+        Batch,
         r#"SELECT count(*) AS "old!: i64", count(*) FILTER (WHERE fits) AS "fits!: i64", max(id) FILTER (WHERE fits) AS "last: i64"
            FROM (SELECT id, received_at_ms,
                         row_number() OVER (ORDER BY id) = 1 OR sum(octet_length(text) + coalesce(octet_length(answer), 0))
@@ -246,7 +262,6 @@ async fn forget_messages(
     )
     .fetch_one(&mut *conn)
     .await?;
-    let more = next.old >= rows || next.fits < next.old;
     let Some(last_id) = next.last else { return Ok((0, 0)) };
     let deleted = sqlx::query!(
         "DELETE FROM message
@@ -261,7 +276,7 @@ async fn forget_messages(
     )
     .execute(conn)
     .await?;
-    Ok((if more { last_id } else { 0 }, deleted.rows_affected()))
+    Ok((if next.is_followed(rows) { last_id } else { 0 }, deleted.rows_affected()))
 }
 
 /// Erases answers among the next rows, up to the first that is to be kept: a younger one, or one that an idempotency key still
@@ -308,7 +323,8 @@ async fn forget_deliveries(
     span: Span,
     rows: i64,
 ) -> Result<(i64, u64), sqlx::Error> {
-    let next = sqlx::query!(
+    let next = sqlx::query_as!(
+        Batch,
         r#"SELECT count(*) AS "old!: i64", count(*) FILTER (WHERE fits) AS "fits!: i64", max(id) FILTER (WHERE fits) AS "last: i64"
            FROM (SELECT id, coalesce(finished_at_ms, created_at_ms) AS at_ms,
                         row_number() OVER (ORDER BY id) = 1 OR sum(octet_length(text)) OVER (ORDER BY id) <= ?5 AS fits
@@ -322,7 +338,6 @@ async fn forget_deliveries(
     )
     .fetch_one(&mut *conn)
     .await?;
-    let more = next.old >= rows || next.fits < next.old;
     let Some(last_id) = next.last else { return Ok((0, 0)) };
     let deleted = sqlx::query!(
         "DELETE FROM delivery
@@ -334,7 +349,7 @@ async fn forget_deliveries(
     )
     .execute(conn)
     .await?;
-    Ok((if more { last_id } else { 0 }, deleted.rows_affected()))
+    Ok((if next.is_followed(rows) { last_id } else { 0 }, deleted.rows_affected()))
 }
 
 /// Deletes what was said among the oldest rows. Whether there is likely more, and how many went.
@@ -343,7 +358,8 @@ async fn forget_memories(
     span: Span,
     rows: i64,
 ) -> Result<(bool, u64), sqlx::Error> {
-    let next = sqlx::query!(
+    let next = sqlx::query_as!(
+        Batch,
         r#"SELECT count(*) AS "old!: i64", count(*) FILTER (WHERE fits) AS "fits!: i64", max(id) FILTER (WHERE fits) AS "last: i64"
            FROM (SELECT id, created_at_ms,
                         row_number() OVER (ORDER BY id) = 1 OR sum(octet_length(content)) OVER (ORDER BY id) <= ?4 AS fits
@@ -365,7 +381,7 @@ async fn forget_memories(
     )
     .execute(conn)
     .await?;
-    Ok((next.old >= rows || next.fits < next.old, deleted.rows_affected()))
+    Ok((next.is_followed(rows), deleted.rows_affected()))
 }
 
 /// Deletes conversations, among the next rows, of which no turn, no other message with a text and no reply is left.

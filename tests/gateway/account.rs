@@ -6,7 +6,7 @@ use moorgate::provider::ProviderError;
 use tempfile::TempDir;
 
 use crate::support::{
-    gateway::Gateway,
+    gateway::{Gateway, until_sql},
     model_server::ModelServer,
     platform::Platform,
     process::{moorgate, run},
@@ -54,9 +54,7 @@ async fn a_channel_message_is_on_account_for_all_its_tries() {
     for calls in 1..=3 {
         gateway.model.wait_for_calls(calls).await;
         let noted = "SELECT provider_calls, state <> 'running' FROM message";
-        while gateway.sql(noted) != format!("{calls}|1") {
-            tokio::task::yield_now().await;
-        }
+        until_sql(&gateway, noted, &format!("{calls}|1")).await;
         gateway.clock.advance(Duration::from_secs(1));
         gateway.sweep().await;
     }

@@ -9,9 +9,8 @@ use reqwest::RequestBuilder;
 
 use crate::support::{
     client::{Posted, Reply},
-    gateway::Gateway,
+    gateway::{Gateway, until_sql},
     process::LONGEST_WAIT,
-    raw::soon,
 };
 
 const OPEN: (&str, &str) = ("gateway.require_pairing", "false");
@@ -32,13 +31,7 @@ fn post_apart(gateway: &Gateway, session: &str, text: &str) -> Posted {
 
 /// Waits until so many messages are on record as running.
 async fn until_running(gateway: &Gateway, messages: usize) {
-    let running = "SELECT count(*) FROM message WHERE state = 'running'";
-    soon(async {
-        while gateway.sql(running) != messages.to_string() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    until_sql(gateway, "SELECT count(*) FROM message WHERE state = 'running'", &messages.to_string()).await;
 }
 
 #[tokio::test]

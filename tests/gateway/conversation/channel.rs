@@ -1,16 +1,13 @@
 //! Conversations on chat platforms.
 
 use super::*;
-use crate::support::{
-    platform::Platform,
-    sender::{Setting, say, talk_call, talk_payload, whatsapp, whatsapp_call, whatsapp_payload},
+use crate::{
+    channel::with_whatsapp,
+    support::{
+        platform::Platform,
+        sender::{say, talk_call, talk_payload, whatsapp_call, whatsapp_payload},
+    },
 };
-
-async fn with_whatsapp(more: &[Setting<'_>]) -> (Gateway, Platform) {
-    let platform = Platform::start();
-    let settings: Vec<_> = whatsapp(&platform).into_iter().chain(more.iter().copied()).collect();
-    (Gateway::start_with(&settings).await, platform)
-}
 
 #[tokio::test]
 async fn each_chat_has_its_own_turns_and_sessions_with_its_name_see_nothing_of_them() {

@@ -12,7 +12,7 @@ use moorgate::{
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{client::Client, model::TestModel, raw::soon, time::TestClock};
+use super::{client::Client, model::TestModel, process::LONGEST_WAIT, raw::soon, time::TestClock};
 
 /// A running gateway.
 pub struct Gateway {
@@ -187,6 +187,17 @@ async fn start(config: &Config, clock: &TestClock, model: &TestModel) -> Result<
     };
     let threads = Threads::new();
     Ok((threads.start(config.clone(), parts).await?, threads))
+}
+
+/// Waits until a query on the database says this.
+pub async fn until_sql(gateway: &Gateway, query: &str, expected: &str) {
+    let looking = async {
+        while gateway.sql(query) != expected {
+            tokio::task::yield_now().await;
+        }
+    };
+    let found = tokio::time::timeout(LONGEST_WAIT, looking).await;
+    assert!(found.is_ok(), "{query}: {expected:?} is expected, but it stays {:?}", gateway.sql(query));
 }
 
 /// Runs Debian's `sqlite3` as an operator would.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::support::gateway::until_sql;
 
 /// Failure 5: keys vanished at a restart, so a deploy ran retries twice.
 #[tokio::test]
@@ -51,23 +52,13 @@ async fn work_that_outlasts_the_stop_is_resumed_and_its_answer_is_what_the_retry
     assert_eq!(gateway.metric(r#"zeroclaw_turns_total{outcome="resumed"}"#).await, 1);
 }
 
-/// Waits until the message is on disk, which it is some milliseconds after the model is asked.
-async fn until_on_record(gateway: &Gateway) {
-    let looking = async {
-        while gateway.sql("SELECT state FROM message") != "running" {
-            tokio::task::yield_now().await;
-        }
-    };
-    crate::support::raw::soon(looking).await;
-}
-
 #[tokio::test]
 async fn a_message_without_a_key_that_outlasts_the_stop_is_marked_interrupted_and_not_run_again() {
     let (gateway, token) = Gateway::paired_with(&[("gateway.shutdown_grace_secs", "0")]).await;
     gateway.model.hold();
     let first = post_in_background(&gateway, &token, None, "hello");
     until_asked(&gateway, 1).await;
-    until_on_record(&gateway).await;
+    until_sql(&gateway, "SELECT state FROM message", "running").await; // some milliseconds after the model is asked
     let gateway = gateway.restart().await;
     assert!(first.result().await.is_err());
     assert_eq!(gateway.sql("SELECT state FROM message"), "interrupted");
