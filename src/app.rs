@@ -2,7 +2,10 @@
 
 mod background;
 mod backup;
+mod beside;
+mod core;
 pub mod doctor;
+mod error;
 mod model;
 mod part;
 pub mod readiness;
@@ -13,7 +16,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    channel::{self, Channel, signature::BadSecret},
     config::Config,
     domain::{channel::ChannelKind, pairing::PairingCode},
     http::{
@@ -21,20 +23,17 @@ use crate::{
         bind::{self, BindError},
         server,
     },
-    outbound::{self, Client},
-    provider::{Chain, ChainParts, Provider},
+    provider::Provider,
     repository::{StoreError, TokenRepository as _, TurnRepository as _},
-    service::{
-        agent::{Agent, AgentParts},
-        inbox::{InboxParts, InboxService},
-        pairing::{PairingError, PairingService},
-        turn::{TurnParts, TurnService},
-    },
-    sqlite::{OpenError, SqliteStore, StoreParts, UpkeepError},
-    system::{Clock, Entropy, NoEntropy, SteadyClock, SystemClock, SystemEntropy, random},
-    telemetry::{Metrics, MetricsError},
+    service::{inbox::InboxService, turn::TurnService},
+    sqlite::{SqliteStore, UpkeepError},
+    system::{Clock, Entropy, SystemClock, SystemEntropy, random},
 };
 
+use self::core::{Core, agent, open_store, pairing_service};
+
+pub use beside::{models, open_beside};
+pub use error::StartError;
 pub use part::{backup_schedule, database_settings, token_hashes};
 
 /// What comes from outside, so that tests can bring their own.
@@ -50,44 +49,6 @@ pub struct Parts {
 impl Default for Parts {
     fn default() -> Self {
         Self { clock: Arc::new(SystemClock::new()), entropy: Arc::new(SystemEntropy), provider: None }
-    }
-}
-
-/// Why the gateway did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// There is nothing to listen on.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// The database cannot be used.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The database took no write.
-    #[error("the database takes no writes: {0}")]
-    Store(#[from] StoreError),
-    /// The provider cannot be set up.
-    #[error(transparent)]
-    Provider(#[from] outbound::SetupError),
-    /// A channel cannot be set up.
-    #[error(transparent)]
-    Channel(#[from] channel::SetupError),
-    /// The secret that `/webhook` checks signatures with cannot do that.
-    #[error("channels_config.webhook.signing_secret: {0}")]
-    SigningSecret(#[from] BadSecret),
-    /// The metrics cannot be set up.
-    #[error(transparent)]
-    Metrics(#[from] MetricsError),
-    /// No randomness.
-    #[error(transparent)]
-    Entropy(#[from] NoEntropy),
-}
-
-impl From<PairingError> for StartError {
-    fn from(error: PairingError) -> Self {
-        match error {
-            PairingError::Store(error) => Self::Store(error),
-            PairingError::Entropy(error) => Self::Entropy(error),
-        }
     }
 }
 
@@ -213,117 +174,4 @@ impl App {
         self.backups.ended().await;
         self.store.close().await;
     }
-}
-
-/// What the services share.
-struct Core {
-    clock: Arc<SteadyClock>,
-    entropy: Arc<dyn Entropy>,
-    metrics: Arc<Metrics>,
-    channels: Vec<Arc<dyn Channel>>,
-}
-
-impl Core {
-    fn new(config: &Config, parts: Parts) -> Result<(Self, Chain), StartError> {
-        let clock = Arc::new(SteadyClock::new(parts.clock));
-        let metrics = Arc::new(part::metrics(config)?);
-        let client = Client::new(config.channels.send_timeout)?;
-        let chain_parts = ChainParts {
-            clock: Arc::clone(&clock),
-            entropy: Arc::clone(&parts.entropy),
-            metrics: Arc::clone(&metrics),
-        };
-        let chain = match parts.provider {
-            Some(provider) => model::chain_of_one(provider, &config.provider, chain_parts),
-            None => model::chain(&config.provider, &client, chain_parts)?,
-        };
-        let channels = part::channels(config, &client, &parts.entropy)?;
-        Ok((Self { clock, entropy: parts.entropy, metrics, channels }, chain))
-    }
-
-    fn turn_service(&self, config: &Config, store: &Arc<SqliteStore>, agent: Arc<Agent>) -> Arc<TurnService> {
-        TurnService::new(TurnParts {
-            turns: store.clone(),
-            limits: store.clone(),
-            status: store.clone(),
-            agent,
-            clock: Arc::clone(&self.clock),
-            entropy: Arc::clone(&self.entropy),
-            metrics: Arc::clone(&self.metrics),
-            saves_memory: config.memory.auto_save,
-            max_in_flight: config.gateway.max_in_flight as usize,
-        })
-    }
-
-    fn inbox_service(
-        &self,
-        config: &Config,
-        store: &Arc<SqliteStore>,
-        agent: &Arc<Agent>,
-    ) -> Arc<InboxService> {
-        InboxService::new(InboxParts {
-            repository: store.clone(),
-            channels: self.channels.clone(),
-            agent: Arc::clone(agent),
-            clock: Arc::clone(&self.clock),
-            entropy: Arc::clone(&self.entropy),
-            metrics: Arc::clone(&self.metrics),
-            settings: part::inbox_settings(config),
-        })
-    }
-}
-
-fn agent(config: &Config, chain: Chain, core: &Core, store: &Arc<SqliteStore>) -> Arc<Agent> {
-    Agent::new(AgentParts {
-        chain,
-        conversations: store.clone(),
-        history: part::history_limit(config),
-        max_waiting: config.conversation.max_waiting as usize,
-        max_reply_chars: config.conversation.max_reply_chars,
-        metrics: Arc::clone(&core.metrics),
-    })
-}
-
-/// The language models that the configuration names, without anything that is remembered.
-///
-/// # Errors
-/// [`StartError`] if one cannot be set up.
-pub fn models(config: &Config) -> Result<Chain, StartError> {
-    let parts = ChainParts {
-        clock: Arc::new(SteadyClock::new(Arc::new(SystemClock::new()))),
-        entropy: Arc::new(SystemEntropy),
-        metrics: Metrics::disabled().into(),
-    };
-    Ok(model::chain(&config.provider, &Client::new(config.channels.send_timeout)?, parts)?)
-}
-
-/// What a command needs beside a running server: the store and the pairing service.
-///
-/// # Errors
-/// [`StartError`] if the database cannot be used beside the server.
-pub async fn open_beside(
-    config: &Config,
-) -> Result<(Arc<SqliteStore>, PairingService, Arc<SteadyClock>), StartError> {
-    let clock = Arc::new(SteadyClock::new(Arc::new(SystemClock::new())));
-    let parts = StoreParts {
-        limits: part::store_limits(config),
-        clock: clock.clone(),
-        metrics: Metrics::disabled().into(),
-    };
-    let store = Arc::new(SqliteStore::open_beside(&part::database_settings(config), parts).await?);
-    let pairing = pairing_service(config, &store, Arc::new(SystemEntropy));
-    Ok((store, pairing, clock))
-}
-
-fn pairing_service(config: &Config, store: &Arc<SqliteStore>, entropy: Arc<dyn Entropy>) -> PairingService {
-    PairingService::new(store.clone(), entropy, config.gateway.pairing_code_ttl)
-}
-
-async fn open_store(config: &Config, core: &Core) -> Result<Arc<SqliteStore>, OpenError> {
-    let parts = StoreParts {
-        limits: part::store_limits(config),
-        clock: Arc::clone(&core.clock),
-        metrics: Arc::clone(&core.metrics),
-    };
-    Ok(Arc::new(SqliteStore::open(&part::database_settings(config), parts).await?))
 }
