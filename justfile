@@ -31,3 +31,10 @@ bench *arguments:
 smoke-model:
     cargo build --release
     scripts/smoke-model.sh
+
+# Throw odd bytes at what strangers send and operators write, a minute for each target; needs nightly Rust and cargo-fuzz
+fuzz seconds="60":
+    for target in request payload signature config; do \
+        mkdir -p fuzz/corpus/$target; \
+        cargo +nightly fuzz run -s none $target fuzz/corpus/$target fuzz/seeds/$target -- -max_total_time={{seconds}} -max_len=8192 || exit 1; \
+    done
