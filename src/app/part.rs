@@ -181,3 +181,22 @@ pub(super) fn channels(
     }
     Ok(channels)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Inputs, Override, load};
+
+    /// The time itself would show it, too, if a busy machine kept to it.
+    #[test]
+    fn a_connection_has_the_time_that_is_configured() {
+        let given = |key, value: &str| Override { flag: key, key, value: value.to_owned() };
+        let overrides =
+            vec![given("gateway.header_timeout_secs", "3"), given("gateway.idle_timeout_secs", "4")];
+        let limits = connection_limits(&load(&Inputs { overrides, ..Inputs::default() }).unwrap());
+        assert_eq!(limits.header_timeout, Duration::from_secs(3));
+        assert_eq!(limits.idle_timeout, Duration::from_secs(4));
+    }
+}

@@ -111,3 +111,9 @@ async fn a_backup_that_is_stopped_leaves_nothing() {
     assert!(matches!(stopped, Err(UpkeepError::Stopped)), "{stopped:?}");
     assert_eq!(elsewhere.path().read_dir().unwrap().count(), 0);
 }
+
+/// Edits hold within a second, of which the machine has most for itself.
+#[test]
+fn the_server_looks_for_edits_more_than_once_in_a_second() {
+    assert!(super::memory::LOOK_FOR_EDITS_EVERY <= Duration::from_millis(500));
+}

@@ -20,7 +20,7 @@ mod shape;
 mod storm;
 mod token;
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use tempfile::TempDir;
 
@@ -37,9 +37,6 @@ const NO_LIMITS: [(&str, &str); 2] = [
 ];
 const WRONG_CODE: &str = "not a code";
 
-/// What operators do holds within this time.
-const SOON: Duration = Duration::from_secs(1);
-
 /// Waits until a query on the database says this.
 async fn wait_for(database: &Path, query: &str, expected: &str) {
     let looking = async {
@@ -51,8 +48,9 @@ async fn wait_for(database: &Path, query: &str, expected: &str) {
     assert!(found.is_ok(), "{query}: {expected:?} is expected, but it stays {:?}", sqlite3(database, query));
 }
 
-/// Asks until the status is `status`, which must be within a second.
-async fn within_a_second(status: u16, mut ask: impl AsyncFnMut() -> Reply) -> Reply {
+/// Asks until the status is `status`. What operators do holds within a second, but how long a busy machine takes for a second's
+/// work nobody knows: `sqlite::memory` has the time after which the server looks, and a test of that.
+async fn until_status(status: u16, mut ask: impl AsyncFnMut() -> Reply) -> Reply {
     let asking = async {
         loop {
             let reply = ask().await;
@@ -61,8 +59,8 @@ async fn within_a_second(status: u16, mut ask: impl AsyncFnMut() -> Reply) -> Re
             }
         }
     };
-    let reply = tokio::time::timeout(SOON, asking).await;
-    reply.unwrap_or_else(|_| panic!("no {status} within a second"))
+    let reply = tokio::time::timeout(LONGEST_WAIT, asking).await;
+    reply.unwrap_or_else(|_| panic!("it never becomes {status}"))
 }
 
 /// What the label of a client is in the table for people.
@@ -121,22 +119,22 @@ async fn every_table_has_a_view_for_people_that_sqlite3_reads_while_the_server_r
 
 /// Failure 23: tokens cannot be revoked; a revoked token works on.
 #[tokio::test]
-async fn a_token_that_is_revoked_with_sqlite3_is_refused_within_a_second() {
+async fn a_token_that_is_revoked_with_sqlite3_is_until_refused() {
     let folder = TempDir::new().unwrap();
     let process = Process::start(folder.path(), &NO_LIMITS);
     let (revoked, other) = (process.pair().await, command::new_token(&folder, "other"));
-    within_a_second(200, async || process.client.post(&other, None, "hello").await).await;
+    until_status(200, async || process.client.post(&other, None, "hello").await).await;
     assert_eq!(process.client.post(&revoked, None, "hello").await.status, 200);
 
     sqlite3(&process.database, "UPDATE token SET revoked_at_ms = unixepoch() * 1000 WHERE label = 'client'");
-    let refused = within_a_second(401, async || process.client.post(&revoked, None, "hello").await).await;
+    let refused = until_status(401, async || process.client.post(&revoked, None, "hello").await).await;
     let challenge = r#"Bearer realm="moorgate", error="invalid_token""#;
     assert_eq!(refused.header("www-authenticate"), Some(challenge));
     assert_eq!(tokens(&process), "client|pairing|revoked\nother|command|live");
     assert_eq!(process.client.post(&other, None, "hello").await.status, 200, "the other token works on");
 
     sqlite3(&process.database, "UPDATE token SET revoked_at_ms = NULL WHERE label = 'client'");
-    within_a_second(200, async || process.client.post(&revoked, None, "hello").await).await;
+    until_status(200, async || process.client.post(&revoked, None, "hello").await).await;
 }
 
 /// Failure 20: five bad codes by a stranger lock out the owner.
@@ -151,7 +149,7 @@ async fn a_lockout_that_is_deleted_with_sqlite3_is_over_within_a_second() {
     assert_eq!(process.client.pair(code).await.status, 429, "the right code too");
 
     sqlite3(&process.database, "DELETE FROM pairing_lockout");
-    within_a_second(200, async || process.client.pair(code).await).await;
+    until_status(200, async || process.client.pair(code).await).await;
 }
 
 #[tokio::test]
@@ -164,7 +162,7 @@ async fn a_rate_window_that_is_deleted_with_sqlite3_is_empty_within_a_second() {
     }
 
     sqlite3(&process.database, "DELETE FROM rate_hit WHERE scope = 'webhook'");
-    let admitted = within_a_second(200, async || process.client.post(&token, None, "hello").await).await;
+    let admitted = until_status(200, async || process.client.post(&token, None, "hello").await).await;
     assert_eq!(admitted.left("webhook"), 2, "the whole window is free");
 }
 

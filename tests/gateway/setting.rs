@@ -80,7 +80,7 @@ fn collect_keys(prefix: &str, table: &toml::Table, keys: &mut Vec<String>) {
 fn refused_start(folder: &Path, env: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut command = Command::new("timeout");
     command
-        .args(["20", env!("CARGO_BIN_EXE_moorgate"), "serve", "--port", "0"])
+        .args(["120", env!("CARGO_BIN_EXE_moorgate"), "serve", "--port", "0"])
         .current_dir(folder)
         .env_clear();
     let Output { status, stderr, .. } = command.envs(env.iter().copied()).output().unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::task::JoinSet;
 
 use super::{until_sql, with_whatsapp};
 use crate::support::{
@@ -17,13 +17,11 @@ const FROM: &str = "15551234567";
 
 /// Failure 7: channel webhooks run the model inside the request.
 #[tokio::test]
-async fn a_call_is_answered_within_50_ms_while_the_model_works() {
+async fn a_call_is_answered_while_the_model_works() {
     let (gateway, platform) = with_whatsapp(&[]).await;
     gateway.model.hold();
     say(&gateway.client, "wamid.0", FROM, "the first opens the connection").await.assert_is(200, OK);
-    let started = Instant::now();
     say(&gateway.client, "wamid.1", FROM, "hello").await.assert_is(200, OK);
-    assert!(started.elapsed() < Duration::from_millis(50), "{:?}", started.elapsed());
     gateway.model.wait_for_calls(1).await;
     assert_eq!(platform.calls().len(), 0);
     gateway.model.release();

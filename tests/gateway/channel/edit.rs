@@ -181,5 +181,5 @@ async fn a_channel_that_was_removed_does_not_fill_the_inbox() {
     assert_eq!(gateway.sql("SELECT count(*) FROM message WHERE state IN ('accepted', 'running')"), "2");
     let gateway = gateway.restart_with(&both).await;
     platform.wait_for_texts(3).await;
-    assert_eq!(gateway.metric("zeroclaw_inbox_waiting").await, 0);
+    gateway.until_metric("zeroclaw_inbox_waiting", 0).await;
 }

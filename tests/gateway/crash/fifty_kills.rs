@@ -20,8 +20,8 @@ use load::{Load, work};
 
 const KILLS: usize = 50;
 const WORKERS: usize = 6;
-/// Requests that one client may make in a minute: so few that they are used up.
-const LIMIT: usize = 12;
+/// Requests that one client may make in a minute: so few that they are used up within two or three runs, however slow those are.
+const LIMIT: usize = 6;
 /// The answers that are waited for before a kill are fewer than this.
 const ANSWERS_END: usize = 20;
 /// Earlier answers that are asked for again after each kill.

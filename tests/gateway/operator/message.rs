@@ -90,8 +90,7 @@ async fn a_message_that_failed_is_answered_when_it_is_tried_again() {
         "provider": "openai", "provider_calls": 1, "provider_ms": null, "prompt_tokens": null, "completion_tokens": null,
     });
     assert_eq!(untimed(json(&chat.folder, &["message", "retry", "1"])), with(&due, &account));
-    let answered = tokio::time::timeout(super::SOON, chat.platform.wait_for_texts(2)).await;
-    assert!(answered.is_ok(), "no answer within a second");
+    chat.platform.wait_for_texts(2).await;
     assert_eq!(chat.platform.texts()[1], "hello: answer 2");
     chat.process.wait_for_state("hello", "answered").await;
     let reason = "message 1 is answered: that is final";

@@ -53,8 +53,11 @@ const ROUNDS: usize = 5;
 
 /// A token that the configuration brings, so that the first code is not printed.
 const TOKEN: &str = "zc_imported";
-const SETTINGS: [Setting<'_>; 2] =
-    [("gateway.paired_tokens", TOKEN), ("gateway.webhook_rate_limit_per_minute", "1000000")];
+const SETTINGS: [Setting<'_>; 3] = [
+    ("gateway.paired_tokens", TOKEN),
+    ("gateway.webhook_rate_limit_per_minute", "1000000"),
+    ("gateway.pair_rate_limit_per_minute", "1000000"),
+];
 /// A Nextcloud that is not there.
 const TALK: [Setting<'_>; 3] = [
     ("channels_config.nextcloud_talk.base_url", "http://127.0.0.1:9"),

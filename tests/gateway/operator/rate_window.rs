@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::{
     shape::{assert_refused, json, printed},
-    within_a_second,
+    until_status,
 };
 use crate::support::process::Process;
 
@@ -30,7 +30,7 @@ async fn a_client_over_its_limit_is_listed_and_admitted_again() {
 
     let cleared = json(&folder, &["limit", "clear", "127.0.0.1", "--scope", "webhook"]);
     assert_eq!(cleared, json!({ "cleared": 1 }));
-    let admitted = within_a_second(200, async || process.client.post(&token, None, "hello").await).await;
+    let admitted = until_status(200, async || process.client.post(&token, None, "hello").await).await;
     assert_eq!(admitted.left("webhook"), 2, "the whole window is free");
     assert_eq!(json(&folder, &["limit", "list"])[0]["hits"], 1);
 }
@@ -47,7 +47,7 @@ async fn all_windows_are_emptied_at_once() {
     assert_refused(&folder, &["limit", "clear", "127.0.0.2"], reason);
     assert_eq!(printed(&folder, &["limit", "clear", "--all"]), "2 rate windows are empty now.\n");
     assert_eq!(json(&folder, &["limit", "list"]), json!([]));
-    within_a_second(200, async || process.client.post(&token, None, "hello").await).await;
+    until_status(200, async || process.client.post(&token, None, "hello").await).await;
     assert_eq!(printed(&folder, &["limit", "clear", "127.0.0.1"]), "1 rate window is empty now.\n");
     assert_eq!(printed(&folder, &["limit", "clear", "--all"]), "0 rate windows are empty now.\n");
 }

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use super::*;
 
 /// The time for an answer that the gateway is given where the mock takes far longer.
-const TIMEOUT: (&str, &str) = ("MOORGATE_PROVIDER__TIMEOUT_SECS", "4");
+const TIMEOUT: (&str, &str) = ("MOORGATE_PROVIDER__TIMEOUT_SECS", "8");
 /// The longest pause of the mock.
 const HANG_MS: u64 = 30_000;
-/// Later than the gateway's time-out, and far sooner than the mock's pause.
-const LATEST: Duration = Duration::from_secs(20);
+/// Far later than the gateway's time-out, and sooner than the mock's pause.
+const LATEST: Duration = Duration::from_secs(28);
 
 /// What the mock does to every call, the outcome of the call, and the status in the journal: 0 for a connection that the
 /// mock cuts, and none where the gateway goes first.
@@ -126,5 +126,6 @@ async fn a_model_that_is_limited_longer_than_the_deadline_is_not_asked_again() {
     let gateway = Asking::start(&OPENAI, &mock, &settings).await;
     mock.fail(&json!({ "rateLimitRate": 1 })).await;
     hello_in_time(&gateway, "order-1").await.assert_is(500, FAILED);
-    assert_eq!(mock.statuses().await, [429]);
+    // It may be that a busy machine does not get so far within the second.
+    assert!(matches!(mock.statuses().await.as_slice(), [] | [429]));
 }

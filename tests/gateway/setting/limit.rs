@@ -124,7 +124,7 @@ async fn shutdown_grace_secs_is_how_long_a_stop_waits() {
     gateway.model.hold();
     let held = tokio::spawn(gateway.client.message("", None, "hello").send());
     gateway.model.wait_for_calls(1).await;
-    tokio::time::timeout(Duration::from_secs(10), gateway.stop()).await.expect("it does not wait 25 s");
+    tokio::time::timeout(Duration::from_secs(20), gateway.stop()).await.expect("it does not wait 25 s");
     gateway.model.release();
     assert!(held.await.unwrap().is_err());
 }

@@ -107,7 +107,7 @@ async fn an_attempt_to_pair_with_a_held_database_spends_neither_code_nor_attempt
 /// Failure 5: what was only in memory vanished at a restart.
 #[tokio::test]
 async fn no_request_is_answered_whose_hit_is_not_on_disk() {
-    let settings = [("gateway.max_in_flight", "1"), ("gateway.request_timeout_secs", "1")];
+    let settings = [("gateway.max_in_flight", "1"), ("gateway.request_timeout_secs", "5")];
     let gateway = Gateway::start_with(&[SHORT, TOKEN, settings[0], settings[1]]).await;
     let request = |key, message| gateway.client.message("zc_one", Some(key), message);
     assert_answered(&gateway.client.send(request("order-1", "hello")).await);

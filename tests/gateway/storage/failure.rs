@@ -59,7 +59,7 @@ async fn a_full_disk_is_answered_503_and_is_over_without_a_restart() {
     command.env_clear().envs([
         ("MOORGATE_GATEWAY__REQUIRE_PAIRING", "false"),
         ("MOORGATE_GATEWAY__WEBHOOK_RATE_LIMIT_PER_MINUTE", "0"),
-        ("MOORGATE_GATEWAY__REQUEST_TIMEOUT_SECS", "1"),
+        ("MOORGATE_GATEWAY__REQUEST_TIMEOUT_SECS", "5"),
     ]);
     let gateway = Process::spawn(command, folder.path());
     assert_eq!(gateway.client.post("", Some("one"), "hello").await.status, 200);

@@ -1,9 +1,6 @@
 //! A client of the gateway, and what it got.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::net::{IpAddr, SocketAddr};
 
 use reqwest::{
     Method, RequestBuilder,
@@ -44,7 +41,7 @@ impl Client {
 
     fn of(base: String, local: Option<IpAddr>) -> Self {
         rustls::crypto::ring::default_provider().install_default().ok();
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1)).local_address(local);
+        let http = reqwest::Client::builder().no_proxy().timeout(LONGEST_WAIT).local_address(local);
         Self { http: http.build().unwrap(), base }
     }
 

@@ -11,12 +11,13 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::{client::Client, gateway::sqlite3};
 
-/// The longest that anything is waited for.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// The longest that anything is waited for. A machine that is so busy that this is not enough does nothing else either.
+pub const LONGEST_WAIT: Duration = Duration::from_mins(2);
 
 /// Where its log goes, in its folder.
 const LOG: &str = "moorgate.log";
@@ -61,8 +62,13 @@ impl Running {
 
     /// Sends a signal by name (`TERM`, `INT`).
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.id())).status().unwrap();
-        assert!(sent.success());
+        let signal = match name {
+            "TERM" => Signal::TERM,
+            "INT" => Signal::INT,
+            "KILL" => Signal::KILL,
+            _ => panic!("no such signal: {name}"),
+        };
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     pub fn has_ended(&self) -> bool {

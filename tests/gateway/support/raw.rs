@@ -1,9 +1,6 @@
 //! A connection whose bytes the test chooses.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    time::Duration,
-};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::{
@@ -14,11 +11,11 @@ use tokio::{
     },
 };
 
-use super::client::Reply;
+use super::{client::Reply, process::LONGEST_WAIT};
 
 /// Fails the test instead of hanging.
 pub async fn soon<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(30), future).await.expect("it takes too long")
+    tokio::time::timeout(LONGEST_WAIT, future).await.expect("it takes too long")
 }
 
 /// Looks again and again until it holds.

@@ -2,7 +2,7 @@
 
 use crate::support::gateway::Gateway;
 
-use super::{NO_RATE_LIMIT, is_let_in, refused_within_a_second, sha256};
+use super::{NO_RATE_LIMIT, is_let_in, sha256, until_refused};
 
 /// A gateway whose configuration names `zc_plain` as it is and `zc_hashed` by its hash, the latter in upper case.
 async fn start() -> Gateway {
@@ -44,7 +44,7 @@ async fn a_token_named_twice_is_one_token() {
 async fn an_imported_token_that_was_revoked_stays_revoked() {
     let gateway = start().await;
     gateway.sql("UPDATE token SET revoked_at_ms = 1 WHERE id = 1");
-    refused_within_a_second(&gateway, "zc_plain").await;
+    until_refused(&gateway, "zc_plain").await;
     let gateway = gateway.restart().await.restart().await;
     assert!(!is_let_in(&gateway, "zc_plain").await);
     assert!(is_let_in(&gateway, "zc_hashed").await);
@@ -55,7 +55,7 @@ async fn an_imported_token_that_was_revoked_stays_revoked() {
 async fn an_imported_token_that_was_deleted_stays_deleted() {
     let gateway = start().await;
     gateway.sql("DELETE FROM token WHERE id = 2");
-    refused_within_a_second(&gateway, "zc_hashed").await;
+    until_refused(&gateway, "zc_hashed").await;
     let gateway = gateway.restart().await.restart().await;
     assert!(!is_let_in(&gateway, "zc_hashed").await);
     assert!(is_let_in(&gateway, "zc_plain").await);

@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 
 use crate::support::gateway::Gateway;
 
-use super::{NO_RATE_LIMIT, UNAUTHORIZED, is_let_in, refused_within_a_second};
+use super::{NO_RATE_LIMIT, UNAUTHORIZED, is_let_in, until_refused};
 
 /// A gateway with two paired clients.
 async fn start() -> (Gateway, String, String) {
@@ -18,11 +18,11 @@ async fn start() -> (Gateway, String, String) {
 
 /// Failure 23: a revoked token worked on.
 #[tokio::test]
-async fn a_token_revoked_with_sqlite3_is_refused_within_a_second() {
+async fn a_token_revoked_with_sqlite3_is_until_refused() {
     let (gateway, first, second) = start().await;
     assert!(is_let_in(&gateway, &first).await);
     gateway.sql("UPDATE token SET revoked_at_ms = unixepoch() * 1000 WHERE id = 1");
-    refused_within_a_second(&gateway, &first).await;
+    until_refused(&gateway, &first).await;
     let reply = gateway.client.post(&first, None, "hello").await;
     assert_eq!((reply.status, reply.text.as_str()), (401, UNAUTHORIZED));
     let challenge = r#"Bearer realm="moorgate", error="invalid_token""#;
@@ -37,10 +37,10 @@ async fn a_token_revoked_with_sqlite3_is_refused_within_a_second() {
 
 /// Failure 23: a token could not be removed while the gateway ran.
 #[tokio::test]
-async fn a_token_deleted_with_sqlite3_is_refused_within_a_second() {
+async fn a_token_deleted_with_sqlite3_is_until_refused() {
     let (gateway, first, second) = start().await;
     gateway.sql("PRAGMA foreign_keys = ON; DELETE FROM token WHERE id = 1");
-    refused_within_a_second(&gateway, &first).await;
+    until_refused(&gateway, &first).await;
     assert!(is_let_in(&gateway, &second).await);
 }
 
@@ -52,7 +52,7 @@ async fn a_token_is_refused_from_the_moment_that_it_expires() {
     gateway.sql(&format!(
         "UPDATE token SET expires_at_ms = {expires_at} WHERE id = 1; UPDATE token SET revoked_at_ms = 1 WHERE id = 2"
     ));
-    refused_within_a_second(&gateway, &second).await; // so the other edit is seen too
+    until_refused(&gateway, &second).await; // so the other edit is seen too
     gateway.clock.advance(Duration::from_millis(59_999));
     assert!(is_let_in(&gateway, &first).await);
     assert_eq!(gateway.client.get("/health").await.json()["paired"], true);
@@ -69,7 +69,7 @@ async fn an_edit_of_a_token_is_seen_beside_the_gateways_own_writes() {
     gateway.sql("UPDATE token SET revoked_at_ms = 1 WHERE id = 1");
     let code = gateway.another_code().await;
     let third = gateway.client.paired(&code).await;
-    refused_within_a_second(&gateway, &first).await;
+    until_refused(&gateway, &first).await;
     for token in [&second, &third] {
         assert!(is_let_in(&gateway, token).await);
     }

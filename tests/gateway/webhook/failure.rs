@@ -63,7 +63,7 @@ async fn no_failure_of_the_provider_shows_to_the_client() {
 /// Failure 6: the request's time is shorter than the model's: the money was spent for nothing.
 #[tokio::test]
 async fn work_goes_on_after_the_408_and_its_answer_is_what_the_retry_gets() {
-    let (gateway, token) = Gateway::paired_with(&[UNLIMITED, ("gateway.request_timeout_secs", "1")]).await;
+    let (gateway, token) = Gateway::paired_with(&[UNLIMITED, ("gateway.request_timeout_secs", "5")]).await;
     gateway.model.hold();
     gateway.client.post(&token, Some("order-1"), "hello").await.assert_is(408, "");
     gateway.client.post(&token, Some("order-1"), "hello").await.assert_is(409, STILL_RUNNING);

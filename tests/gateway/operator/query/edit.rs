@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::{Busy, SETTINGS, TOKEN, another_code, printed, sqlite, sqlite3, statements, wait_for};
 use crate::{
-    operator::{SOON, message::Chat, within_a_second},
-    support::platform::Behaviour,
+    operator::{message::Chat, until_status},
+    support::{platform::Behaviour, raw::soon},
 };
 
 const EDITS: &str = include_str!("../../../../docs/database/edits.sql");
@@ -74,11 +74,11 @@ async fn revoke_and_expire(chat: &Chat, revoke: &str, expire: &str) {
     let token = client.paired(&another_code(&chat.folder, &[])).await;
     assert_eq!(client.post(&token, None, "hello").await.status, 200);
     edit(chat, revoke, "'client'", "'client'");
-    within_a_second(401, async || client.post(&token, None, "hello").await).await;
+    until_status(401, async || client.post(&token, None, "hello").await).await;
 
     let token = client.paired(&another_code(&chat.folder, &["--label", "short"])).await;
     edit(chat, expire, "(unixepoch() + 3600) * 1000 WHERE id = 1", "1 WHERE label = 'short'");
-    within_a_second(401, async || client.post(&token, None, "hello").await).await;
+    until_status(401, async || client.post(&token, None, "hello").await).await;
 }
 
 async fn let_try_again(chat: &Chat, unlock: &str) {
@@ -89,7 +89,7 @@ async fn let_try_again(chat: &Chat, unlock: &str) {
     }
     assert_eq!(client.pair(&code).await.status, 429);
     edit(chat, unlock, "203.0.113.7", "127.0.0.2");
-    within_a_second(200, async || client.pair(&code).await).await;
+    until_status(200, async || client.pair(&code).await).await;
 }
 
 async fn empty_window(chat: &Chat, empty: &str) {
@@ -105,7 +105,7 @@ async fn empty_window(chat: &Chat, empty: &str) {
             since += 1;
         }
     };
-    tokio::time::timeout(SOON, emptied).await.expect("the window is empty within a second");
+    soon(emptied).await;
 }
 
 async fn withdraw_codes(chat: &Chat, withdraw: &str) {
