@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use moorgate::{
     domain::{conversation::HistoryLimit, delivery::Backoff},
-    http::{self, AppState, HttpSettings, StateParts, server},
+    http::{self, AppState, ClientSource, HttpSettings, StateParts, server},
     outbound::Client,
     provider::{Chain, ChainParts, ChainSettings, Echo, Link, ModelSettings, OpenAi, Provider},
     repository::{
@@ -162,6 +162,7 @@ fn state(repositories: Repositories, provider: Arc<dyn Provider>) -> Result<AppS
         clock,
         metrics,
         settings: HttpSettings {
+            client_source: ClientSource::default(),
             require_pairing: true,
             webhook_secret: None,
             webhook_signature: None,

@@ -13,7 +13,7 @@ use crate::{
         allow_list::AllowList, channel::ChannelKind, conversation::HistoryLimit, delivery::Backoff,
         secret::Secret, token::TokenHash,
     },
-    http::{HttpSettings, server::Limits},
+    http::{ClientSource, HttpSettings, Proxies, server::Limits},
     outbound::Client,
     service::inbox::InboxSettings,
     sqlite::{DatabaseSettings, Keep, Retention, Schedule, StoreLimits},
@@ -84,6 +84,7 @@ pub(super) fn http_settings(config: &Config) -> Result<HttpSettings, BadSecret> 
     let webhook_signature = config.channels.webhook.signing_secret.as_ref();
     let webhook_signature = webhook_signature.map(|secret| StandardWebhooks::new(secret).map(Arc::new));
     Ok(HttpSettings {
+        client_source: client_source(config),
         require_pairing: config.gateway.require_pairing,
         webhook_secret: config.channels.webhook.secret.clone(),
         webhook_signature: webhook_signature.transpose()?,
@@ -92,6 +93,16 @@ pub(super) fn http_settings(config: &Config) -> Result<HttpSettings, BadSecret> 
         whatsapp_max_body_bytes: whatsapp.filter(|it| it.app_secret.is_some()).map(|it| it.max_body_bytes),
         whatsapp_verify_token: whatsapp.and_then(|it| it.verify_token.clone()),
         request_timeout: config.gateway.request_timeout,
+    })
+}
+
+/// Whom a request is from.
+pub(super) fn client_source(config: &Config) -> ClientSource {
+    let gateway = &config.gateway;
+    ClientSource::new(match (gateway.trust_forwarded_headers, &gateway.trusted_proxies) {
+        (false, _) => Proxies::Nobody,
+        (true, networks) if networks.is_empty() => Proxies::Anybody,
+        (true, networks) => Proxies::Known(networks.clone(), gateway.forwarded_header),
     })
 }
 

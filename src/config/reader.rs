@@ -167,6 +167,26 @@ impl<'a> Reader<'a> {
         secrets
     }
 
+    /// A list of text, each item of which is what `parse` takes; `must` says in words what that is.
+    pub(super) fn list<T>(&mut self, key: &str, must: &str, parse: impl Fn(&str) -> Option<T>) -> Vec<T> {
+        let Some(entry) = self.entry(key) else { return Vec::new() };
+        self.plain.insert(key.to_owned());
+        let Value::List(items) = &entry.value else {
+            self.report(&entry.source, format!("{key} must be a list of text, not {}", entry.value));
+            return Vec::new();
+        };
+        let mut parsed = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            if let Some(value) = item.value.as_text().map(str::trim).and_then(&parse) {
+                parsed.push(value);
+            } else {
+                let text = format!("{key}[{index}] must be {must}, not {}", item.value);
+                self.report(&item.source, text);
+            }
+        }
+        parsed
+    }
+
     /// A secret given under `key`, or in the file that `file_key` names. Blank is none.
     pub(super) fn secret(&mut self, key: &str, file_key: &str) -> Option<Secret> {
         let given = self.secret_text(key);

@@ -3,6 +3,7 @@
 
 pub mod bind;
 mod channel;
+mod client_source;
 mod error;
 mod extract;
 mod health;
@@ -26,6 +27,7 @@ use axum::{
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use channel::path_of as channel_path;
+pub use client_source::{ClientSource, Proxies};
 pub use state::{AppState, HttpSettings, StateParts};
 
 use error::ApiError;

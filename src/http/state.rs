@@ -13,7 +13,7 @@ use http::HeaderValue;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::channel::path_of;
+use super::{channel::path_of, client_source::ClientSource};
 use crate::{
     channel::signature::StandardWebhooks,
     domain::{channel::ChannelKind, secret::Secret},
@@ -26,6 +26,8 @@ use crate::{
 /// The limits and secrets of the HTTP side.
 #[derive(Debug, Clone)]
 pub struct HttpSettings {
+    /// Whom a request is from.
+    pub client_source: ClientSource,
     /// Whether `/webhook` needs a token.
     pub require_pairing: bool,
     /// What `X-Webhook-Secret` must be.

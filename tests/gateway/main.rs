@@ -19,6 +19,7 @@ mod operator;
 mod pairing;
 mod process;
 mod provider;
+mod proxy;
 mod setting;
 mod storage;
 mod support;

@@ -20,7 +20,8 @@ use crate::support::process::Process;
 const OPEN: (&str, &str) = ("gateway.require_pairing", "false");
 
 /// Where keys are proved to be read.
-const PROOFS: [&str; 23] = [
+const PROOFS: [&str; 24] = [
+    include_str!("proxy.rs"),
     include_str!("conversation/channel.rs"),
     include_str!("account.rs"),
     include_str!("conversation.rs"),

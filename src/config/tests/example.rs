@@ -10,6 +10,7 @@ use super::{
     },
     Folder, config, refusal,
 };
+use crate::domain::forwarded::ForwardedHeader;
 
 const EXAMPLE: &str = include_str!("../../../config.toml.example");
 
@@ -47,6 +48,9 @@ fn the_defaults_are_those_of_the_contract() {
         require_pairing: true,
         paired_tokens: Vec::new(),
         allow_public_bind: false,
+        trust_forwarded_headers: false,
+        trusted_proxies: Vec::new(),
+        forwarded_header: ForwardedHeader::Either,
         pair_rate_limit_per_minute: 10,
         webhook_rate_limit_per_minute: 60,
         rate_limit_max_keys: 10_000,

@@ -1,6 +1,7 @@
 //! The configuration as an operator meets it: files, variables and flags in, a [`Config`] or problems out.
 
 mod channel;
+mod edge;
 mod example;
 mod layer;
 mod platform;

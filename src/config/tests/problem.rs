@@ -43,7 +43,7 @@ fn unknown_sections_and_keys_are_refused_once_with_the_nearest_known_one() {
 port = 1
 [gateway]
 "gateway.port" = 1
-trust_forwarded_headers = true
+xyzzy = true
 [channels.webhook]
 secret = "x"
 [tunnel]
@@ -55,7 +55,7 @@ kind = "echo"
 config.toml:1: port is not a known key; did you mean gateway.port?
 config.toml:2: [gatway] is not a known section; did you mean [gateway]?
 config.toml:5: gateway."gateway.port" is not a known key
-config.toml:6: gateway.trust_forwarded_headers is not a known key
+config.toml:6: gateway.xyzzy is not a known key
 config.toml:7: [channels] is not a known section; did you mean [channels_config]?
 config.toml:9: [tunnel] is not a known section
 config.toml:11: provider.something_else is not a known key"#;

@@ -26,7 +26,6 @@ pub(super) enum Place {
 
 const UNSIGNED_PORT: &str = "the gateway does not use it: /webhook is on gateway.port";
 const WEB_MODE: &str = "Moorgate speaks Meta's Cloud API only";
-const FORWARDED: &str = "Moorgate counts by the address of the connection";
 const FALLBACK: &str = "each needs a [[provider.fallback]] with its model and key";
 const TUNNEL: &str = "Moorgate starts no tunnel: run it beside the gateway, in front of 127.0.0.1";
 
@@ -48,7 +47,7 @@ fn gateway(key: &str) -> Option<Place> {
         "gateway.rate_limit_max_keys" => Place::Positive("gateway.rate_limit_max_keys", 10_000),
         "gateway.idempotency_ttl_secs" => Place::Positive("gateway.idempotency_ttl_secs", 1),
         "gateway.idempotency_max_keys" => Place::Positive("gateway.idempotency_max_keys", 10_000),
-        "gateway.trust_forwarded_headers" => Place::Left(FORWARDED),
+        "gateway.trust_forwarded_headers" => Place::Same("gateway.trust_forwarded_headers"),
         _ => return None,
     })
 }
