@@ -34,7 +34,7 @@ smoke-model:
 
 # Throw odd bytes at what strangers send and operators write, a minute for each target; needs nightly Rust and cargo-fuzz
 fuzz seconds="60":
-    for target in request payload signature config; do \
+    for target in request payload signature forwarded config; do \
         mkdir -p fuzz/corpus/$target; \
         cargo +nightly fuzz run -s none $target fuzz/corpus/$target fuzz/seeds/$target -- -max_total_time={{seconds}} -max_len=8192 || exit 1; \
     done

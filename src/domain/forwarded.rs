@@ -96,12 +96,20 @@ fn caller_of(element: &[u8]) -> Option<Hop> {
     let mut caller = None;
     for pair in parts(element, b';') {
         let equals = pair.iter().position(|byte| *byte == b'=')?;
-        let value = value_of(&pair[equals + 1..])?;
-        if pair[..equals].eq_ignore_ascii_case(b"for") && caller.replace(node(&value)).is_some() {
+        let (name, value) = (&pair[..equals], value_of(&pair[equals + 1..])?);
+        if !name.iter().all(is_token_byte) {
+            return None;
+        }
+        if name.eq_ignore_ascii_case(b"for") && caller.replace(node(&value)).is_some() {
             return None;
         }
     }
     caller
+}
+
+/// What a name is made of (RFC 9110, section 5.6.2).
+fn is_token_byte(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
 }
 
 /// The parts of a text between separators that are not in quotes; blank ones do not count.

@@ -122,6 +122,7 @@ fn half_an_element_hides_nothing_of_what_the_next_proxy_appends() {
         "for=\"198.51.100.66",
         "for=198.51.100.66;x=\"\\",
         "x=\"\"\"",
+        "for=198.51.100.66;x\"",
         "\"",
         "for=198.51.100.66;",
     ] {
