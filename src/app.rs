@@ -9,6 +9,7 @@ mod error;
 mod model;
 mod part;
 pub mod readiness;
+mod telemetry;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -28,6 +29,7 @@ use crate::{
     service::{inbox::InboxService, turn::TurnService},
     sqlite::{SqliteStore, UpkeepError},
     system::{Clock, Entropy, SystemClock, SystemEntropy, random},
+    telemetry::otlp::Pushes,
 };
 
 use self::core::{Core, agent, open_store, pairing_service};
@@ -35,6 +37,9 @@ use self::core::{Core, agent, open_store, pairing_service};
 pub use beside::{models, open_beside};
 pub use error::StartError;
 pub use part::{backup_schedule, database_settings, token_hashes};
+
+/// How long the last spans and metrics may take to reach their receiver.
+const LAST_PUSH: Duration = Duration::from_secs(10);
 
 /// What comes from outside, so that tests can bring their own.
 pub struct Parts {
@@ -64,6 +69,7 @@ pub struct App {
     server: JoinHandle<()>,
     background: JoinHandle<()>,
     backups: backup::Backups,
+    pushes: Option<Pushes>,
 }
 
 impl App {
@@ -115,8 +121,20 @@ impl App {
         let server = server::serve(listener, http::router(state), limits, core.metrics, stopping.clone());
         let server = tokio::spawn(server);
         let background = tokio::spawn(background::run(store.clone(), Arc::clone(&inbox), stopping.clone()));
-        let grace = gateway.shutdown_grace;
-        Ok(Self { address, pairing_code, grace, store, turns, inbox, stopping, server, background, backups })
+        let (grace, pushes) = (gateway.shutdown_grace, core.pushes);
+        Ok(Self {
+            address,
+            pairing_code,
+            grace,
+            store,
+            turns,
+            inbox,
+            stopping,
+            server,
+            background,
+            backups,
+            pushes,
+        })
     }
 
     /// Where it listens.
@@ -173,5 +191,8 @@ impl App {
         self.background.await.ok();
         self.backups.ended().await;
         self.store.close().await;
+        if let Some(pushes) = self.pushes.take() {
+            pushes.finish(LAST_PUSH).await;
+        }
     }
 }

@@ -5,12 +5,17 @@
 
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::redirect::Policy;
 use serde::Serialize;
 
-use crate::domain::secret::Secret;
+use crate::{domain::secret::Secret, telemetry::trace};
+
+mod otlp;
+
+pub use otlp::OtlpClient;
 
 #[cfg(test)]
 pub(crate) mod test_server;
@@ -96,6 +101,11 @@ impl Client {
         self.send(self.http.post(url).headers(headers).json(body)).await
     }
 
+    /// Posts bytes.
+    async fn post_bytes(&self, url: &str, headers: HeaderMap, body: Bytes) -> Result<Response, CallError> {
+        self.send(self.http.post(url).headers(headers).body(body)).await
+    }
+
     /// Gets an address, without any secret, and reads the head of the response whatever its status.
     ///
     /// # Errors
@@ -105,7 +115,9 @@ impl Client {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, CallError> {
-        match request.timeout(self.timeout).send().await {
+        let mut context = HeaderMap::new();
+        trace::inject(&mut context);
+        match request.headers(context).timeout(self.timeout).send().await {
             Ok(response) => Ok(Response { response, timeout: self.timeout }),
             Err(error) => Err(call_error(error, self.timeout)),
         }

@@ -5,6 +5,8 @@
 
 #[path = "tidy/code.rs"]
 mod code;
+#[path = "tidy/limit.rs"]
+mod limit;
 #[path = "tidy/sample.rs"]
 mod sample;
 
@@ -24,7 +26,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("domain", &[]),
     ("telemetry", &["domain"]),
     ("system", &["domain"]),
-    ("outbound", &["domain"]),
+    ("outbound", &["domain", "telemetry"]),
     ("config", &["domain"]),
     ("repository", &["domain", "telemetry", "system"]),
     ("provider", &["domain", "telemetry", "outbound", "system"]),
@@ -99,6 +101,13 @@ fn migrations_are_named_commented_and_have_views() {
     assert!(!files.is_empty());
     let files: Vec<_> = files.iter().map(|path| (name_of(path), read(path))).collect();
     assert_none(&bad_migrations(&files));
+}
+
+#[test]
+fn every_limit_is_documented_with_its_answer_and_its_counter() {
+    let (example, document) =
+        (read(Path::new("config.toml.example")), read(Path::new("docs/OBSERVABILITY.md")));
+    assert_none(&limit::undocumented_limits(&example, &document));
 }
 
 /// Complaints about the uses of other modules in a file of `src`.

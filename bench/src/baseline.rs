@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use moorgate::{
     domain::{conversation::HistoryLimit, delivery::Backoff},
-    http::{self, AppState, ClientSource, HttpSettings, StateParts, server},
+    http::{self, AppState, ClientSource, HttpSettings, RequestLog, StateParts, server},
     outbound::Client,
     provider::{Chain, ChainParts, ChainSettings, Echo, Link, ModelSettings, OpenAi, Provider},
     repository::{
@@ -170,6 +170,7 @@ fn state(repositories: Repositories, provider: Arc<dyn Provider>) -> Result<AppS
             whatsapp_max_body_bytes: None,
             whatsapp_verify_token: None,
             request_timeout: Duration::from_secs(30),
+            request_log: RequestLog::Off,
         },
         stopping: CancellationToken::new(),
         run_tag: *b"baseline",

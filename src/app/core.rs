@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Parts, StartError, model, part};
+use super::{Parts, StartError, model, part, telemetry::telemetry};
 use crate::{
     channel::Channel,
     config::Config,
@@ -16,7 +16,7 @@ use crate::{
     },
     sqlite::{OpenError, SqliteStore, StoreParts},
     system::{Entropy, SteadyClock},
-    telemetry::Metrics,
+    telemetry::{Metrics, otlp::Pushes},
 };
 
 /// What the services share.
@@ -24,14 +24,15 @@ pub(super) struct Core {
     pub(super) clock: Arc<SteadyClock>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) pushes: Option<Pushes>,
     channels: Vec<Arc<dyn Channel>>,
 }
 
 impl Core {
     pub(super) fn new(config: &Config, parts: Parts) -> Result<(Self, Chain), StartError> {
         let clock = Arc::new(SteadyClock::new(parts.clock));
-        let metrics = Arc::new(part::metrics(config)?);
         let client = Client::new(config.channels.send_timeout)?;
+        let (metrics, pushes) = telemetry(config, &client, &*parts.entropy)?;
         let chain_parts = ChainParts {
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&parts.entropy),
@@ -42,7 +43,7 @@ impl Core {
             None => model::chain(&config.provider, &client, chain_parts)?,
         };
         let channels = part::channels(config, &client, &parts.entropy)?;
-        Ok((Self { clock, entropy: parts.entropy, metrics, channels }, chain))
+        Ok((Self { clock, entropy: parts.entropy, metrics, pushes, channels }, chain))
     }
 
     pub(super) fn turn_service(

@@ -8,7 +8,7 @@ use crate::{
     service::pairing::PairingError,
     sqlite::OpenError,
     system::NoEntropy,
-    telemetry::MetricsError,
+    telemetry::{MetricsError, otlp::OtlpError},
 };
 
 /// Why the gateway did not start.
@@ -35,6 +35,9 @@ pub enum StartError {
     /// The metrics cannot be set up.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// Traces and metrics cannot be pushed.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     /// No randomness.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),

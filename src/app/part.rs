@@ -8,25 +8,17 @@ use crate::{
         WhatsAppSettings,
         signature::{BadSecret, StandardWebhooks},
     },
-    config::{self, Config, MetricsBackend, PairedToken, Synchronous},
+    config::{self, Config, PairedToken, Synchronous},
     domain::{
         allow_list::AllowList, channel::ChannelKind, conversation::HistoryLimit, delivery::Backoff,
         secret::Secret, token::TokenHash,
     },
-    http::{ClientSource, HttpSettings, Proxies, server::Limits},
+    http::{ClientSource, HttpSettings, Proxies, RequestLog, server::Limits},
     outbound::Client,
     service::inbox::InboxSettings,
     sqlite::{DatabaseSettings, Keep, Retention, Schedule, StoreLimits},
     system::Entropy,
-    telemetry::{Metrics, MetricsError},
 };
-
-pub(super) fn metrics(config: &Config) -> Result<Metrics, MetricsError> {
-    match config.observability.backend {
-        MetricsBackend::Prometheus => Metrics::prometheus(&config.observability.namespace),
-        MetricsBackend::None => Ok(Metrics::disabled()),
-    }
-}
 
 pub(super) fn paired_tokens(config: &Config) -> Vec<TokenHash> {
     token_hashes(&config.gateway.paired_tokens)
@@ -93,6 +85,11 @@ pub(super) fn http_settings(config: &Config) -> Result<HttpSettings, BadSecret> 
         whatsapp_max_body_bytes: whatsapp.filter(|it| it.app_secret.is_some()).map(|it| it.max_body_bytes),
         whatsapp_verify_token: whatsapp.and_then(|it| it.verify_token.clone()),
         request_timeout: config.gateway.request_timeout,
+        request_log: match config.observability.request_log {
+            config::RequestLog::All => RequestLog::All,
+            config::RequestLog::Failed => RequestLog::Failed,
+            config::RequestLog::Off => RequestLog::Off,
+        },
     })
 }
 

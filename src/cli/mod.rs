@@ -197,7 +197,8 @@ impl From<StartError> for Failure {
             | StartError::Provider(_)
             | StartError::Channel(_)
             | StartError::SigningSecret(_)
-            | StartError::Metrics(_) => Self::CONFIGURATION,
+            | StartError::Metrics(_)
+            | StartError::Otlp(_) => Self::CONFIGURATION,
         };
         Self::new(code, error)
     }

@@ -1,6 +1,6 @@
 //! `moorgate serve`: the gateway itself, from the banner to the exit.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
@@ -32,6 +32,9 @@ pub(super) struct ServeArgs {
 /// The exit code of a process that was interrupted (128 and the number of SIGINT), after the second signal.
 const INTERRUPTED: i32 = 130;
 
+/// How long the last log lines may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(5);
+
 pub(super) fn run(arguments: ServeArgs) -> Result<(), Failure> {
     let mut overrides = Vec::new();
     overrides.extend(arguments.host.map(|value| Override { flag: "--host", key: "gateway.host", value }));
@@ -46,7 +49,9 @@ pub(super) fn run(arguments: ServeArgs) -> Result<(), Failure> {
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Failure::UNAVAILABLE, error))?;
-    runtime.block_on(serve(&config, arguments.print_json))
+    let served = runtime.block_on(serve(&config, arguments.print_json));
+    logs::flush(LAST_LINES);
+    served
 }
 
 async fn serve(config: &Config, print_json: bool) -> Result<(), Failure> {
@@ -59,7 +64,10 @@ async fn serve(config: &Config, print_json: bool) -> Result<(), Failure> {
     tracing::info!("stopping: what is in flight is finished first; a second signal exits at once");
     tokio::select! {
         () = app.shutdown() => Ok(()),
-        () = either(&mut interrupt, &mut terminate) => std::process::exit(INTERRUPTED),
+        () = either(&mut interrupt, &mut terminate) => {
+            logs::flush(LAST_LINES);
+            std::process::exit(INTERRUPTED)
+        }
     }
 }
 

@@ -41,7 +41,7 @@ pub use conversation::{Conversation, Memory};
 pub use database::{Backups, Database, Retention, Synchronous};
 pub use error::{ConfigError, Problem, Source};
 pub use gateway::{Gateway, PairedToken};
-pub use observability::{LogFormat, LogLevel, MetricsBackend, Observability};
+pub use observability::{LogFormat, LogLevel, MetricsBackend, Observability, Otlp, RequestLog};
 pub use provider::{Model, Provider, ProviderKind};
 pub use shown::{Setting, Shown, show};
 pub use template::{ChannelName, Template, Wanted, template};

@@ -79,7 +79,10 @@ async fn receive(
     let channel = state.inbox.channel(kind).ok_or_else(|| refuse(ApiError::NotConfigured(kind)))?;
     let (head, body) = request.into_parts();
     let max_bytes = state.settings.max_body_bytes_of(head.uri.path());
-    let _room = room_for(state, &head, max_bytes).map_err(|_| refuse(ApiError::Overloaded))?;
+    let _room = room_for(state, &head, max_bytes).map_err(|_| {
+        state.metrics.http.no_room();
+        refuse(ApiError::Overloaded)
+    })?;
     let body = message::read_body(body, max_bytes).await.map_err(|error| match error {
         ApiError::BodyTooLarge => refuse(ApiError::BodyTooLarge),
         _ => refuse(ApiError::InvalidPayload),

@@ -56,6 +56,10 @@ pub(super) struct Cause {
     pub(super) component: Component,
 }
 
+/// What became of a request, in one word, for the log and its span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Outcome(pub(super) &'static str);
+
 #[derive(Serialize)]
 struct ErrorBody<'a> {
     error: &'a str,
@@ -153,6 +157,36 @@ impl ApiError {
         }
     }
 
+    /// One word for the log.
+    const fn class(&self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::BodyTooLarge => "body_too_large",
+            Self::TimedOut => "timed_out",
+            Self::PairRateLimited(_) | Self::WebhookRateLimited(_) | Self::SignatureRateLimited(_) => {
+                "rate_limited"
+            }
+            Self::LockedOut(_) => "locked_out",
+            Self::InvalidCode => "invalid_code",
+            Self::Unauthorized { .. } => "unauthorized",
+            Self::WrongSecret => "wrong_secret",
+            Self::InvalidBody => "invalid_body",
+            Self::InvalidKey => "invalid_key",
+            Self::InvalidSession => "invalid_session",
+            Self::KeyRunning(_) => "key_running",
+            Self::KeyMismatch => "key_mismatch",
+            Self::ProviderFailed => "provider_failed",
+            Self::Overloaded => "overloaded",
+            Self::NotConfigured(_) => "not_configured",
+            Self::InvalidSignature => "invalid_signature",
+            Self::InvalidPayload => "invalid_payload",
+            Self::InboxFull => "inbox_full",
+            Self::Storage(_) => "storage",
+            Self::Internal(_) => "internal",
+        }
+    }
+
     fn cause(&self) -> Option<Cause> {
         match self {
             Self::Storage(error) => Some(Cause { text: error.to_string(), component: Component::Storage }),
@@ -176,6 +210,7 @@ impl IntoResponse for ApiError {
         if let Some(challenge) = self.challenge() {
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
+        response.extensions_mut().insert(Outcome(self.class()));
         if let Some(cause) = self.cause() {
             response.extensions_mut().insert(cause);
         }

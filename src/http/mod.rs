@@ -28,7 +28,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 pub use channel::path_of as channel_path;
 pub use client_source::{ClientSource, Proxies};
-pub use state::{AppState, HttpSettings, StateParts};
+pub use state::{AppState, HttpSettings, RequestLog, StateParts};
 
 use error::ApiError;
 

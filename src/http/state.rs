@@ -42,6 +42,19 @@ pub struct HttpSettings {
     pub whatsapp_verify_token: Option<Secret>,
     /// The time for one request, from its head to its response.
     pub request_timeout: Duration,
+    /// Which requests have a line in the log.
+    pub request_log: RequestLog,
+}
+
+/// Which requests have a line in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestLog {
+    /// Each.
+    All,
+    /// Those that failed here, and those whose client hung up.
+    Failed,
+    /// None but those that failed for a reason inside.
+    Off,
 }
 
 impl HttpSettings {

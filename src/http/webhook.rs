@@ -11,7 +11,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    error::ApiError,
+    error::{ApiError, Outcome},
     extract::{bearer::Bearer, client::Client, key, message, session},
     limit, reply,
     state::AppState,
@@ -123,6 +123,7 @@ fn answer(outcome: TurnReply) -> Result<Response, ApiError> {
             };
             let mut response = reply::json(StatusCode::OK, &body);
             response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+            response.extensions_mut().insert(Outcome("replayed"));
             Ok(response)
         }
         TurnReply::Running(wait) => Err(ApiError::KeyRunning(wait)),

@@ -19,7 +19,8 @@ use crate::{
     system::SteadyClock,
     telemetry::{
         Metrics,
-        metrics::{AttemptMetrics, LevelGuard},
+        metrics::{AttemptMetrics, LevelGuard, NotCalled},
+        trace::{self, Span},
     },
 };
 
@@ -81,20 +82,34 @@ impl LimitedProvider {
         account: &mut Account,
     ) -> Result<Answer, ProviderError> {
         // What must not be called is not waited for either; what has waited asks once more.
-        self.guarded().breaker.check(self.clock.monotonic()).map_err(ProviderError::Suspended)?;
+        self.guarded().breaker.check(self.clock.monotonic()).map_err(|wait| self.suspended(wait))?;
         let left = until.saturating_sub(self.clock.monotonic());
+        let waiting = self.metrics.agent.waiting();
         let slot = timeout(left, self.slots.enter()).await.map_err(|_| ProviderError::TimedOut(left))?;
-        let _slot = slot.ok_or(ProviderError::QueueFull)?;
-        let attempt = self.enter().map_err(ProviderError::Suspended)?;
+        drop(waiting);
+        let _slot = slot.ok_or_else(|| {
+            self.metrics.agent.not_called(NotCalled::QueueFull);
+            ProviderError::QueueFull
+        })?;
+        let attempt = self.enter().map_err(|wait| self.suspended(wait))?;
+        let _running = self.metrics.agent.running();
         account.provider = Some(self.provider.kind().label().as_str());
         account.calls += 1;
         let given = self.limits.timeout.min(until.saturating_sub(self.clock.monotonic()));
-        let answer = timeout(given, self.provider.answer(prompt)).await;
+        let mut span = trace::chat(self.provider.kind().label(), self.provider.model());
+        let answer = span.around(timeout(given, self.provider.answer(prompt))).await;
         let result = answer.unwrap_or(Err(ProviderError::TimedOut(given)));
         attempt.ended(&result, given);
+        note(&mut span, &result);
+        drop(span);
         let completion = result?;
         account.usage = completion.usage;
         Ok(completion.answer)
+    }
+
+    fn suspended(&self, wait: Duration) -> ProviderError {
+        self.metrics.agent.not_called(NotCalled::Suspended);
+        ProviderError::Suspended(wait)
     }
 
     fn enter(&self) -> Result<Attempt<'_>, Duration> {
@@ -148,6 +163,17 @@ impl Attempt<'_> {
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         self.link.settle(self.pass, self.verdict);
+    }
+}
+
+/// Notes what came of a call.
+fn note(span: &mut Span, result: &Result<Completion, ProviderError>) {
+    match result {
+        Ok(completion) => {
+            span.set("gen_ai.usage.input_tokens", completion.usage.prompt_tokens.unwrap_or(0));
+            span.set("gen_ai.usage.output_tokens", completion.usage.completion_tokens.unwrap_or(0));
+        }
+        Err(error) => span.fail(error.class()),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     telemetry::{
         Metrics,
         metrics::{Component, LevelGuard, ModelMetrics, TurnOutcome},
+        trace,
     },
 };
 
@@ -127,8 +128,14 @@ impl Agent {
                 place.turn().await;
             }
             let level = agent.parts.metrics.turns.running();
-            let (result, account) = agent.answer(text, conversation).await;
+            let mut span = trace::turn();
+            let (result, account) = span.around(agent.answer(text, conversation)).await;
             agent.count(&result, &account);
+            span.set("moorgate.calls", u64::from(account.calls));
+            if let Err(error) = &result {
+                span.fail(error.class());
+            }
+            drop(span);
             Ended { result, account, held: Held { _place: place, _level: level } }
         })
     }
@@ -163,6 +170,7 @@ impl Agent {
             if result != Err(ProviderError::ContextTooLong) || prompt.history.is_empty() {
                 return (result, total);
             }
+            self.parts.metrics.agent.shortened();
             prompt.history.drain(..prompt.history.len().div_ceil(2));
         }
     }

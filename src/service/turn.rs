@@ -28,6 +28,7 @@ use crate::{
     telemetry::{
         Metrics,
         metrics::{IdempotencyOutcome, TurnOutcome as Outcome},
+        scope,
     },
 };
 
@@ -199,7 +200,8 @@ impl TurnService {
             }
         }
         let service = Arc::clone(self);
-        let task = self.tasks.spawn(async move { service.begin_and_finish(lease, work, permit).await });
+        let work = async move { service.begin_and_finish(lease, work, permit).await };
+        let task = self.tasks.spawn(scope::carry(work));
         task.await.unwrap_or(Ok(TurnReply::Failed))
     }
 

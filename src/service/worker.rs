@@ -65,7 +65,9 @@ impl Worker {
         loop {
             let written = match next {
                 Next::Answer(job) => {
-                    let (end, account) = self.answer(&job).await;
+                    let span = self.service.parts.metrics.traces.message(self.served.channel.kind());
+                    let (end, account) = span.around(self.answer(&job)).await;
+                    drop(span);
                     self.keep(|| repository.answered(&job, end.clone(), account, service.now())).await
                 }
                 Next::Send(job) => {
@@ -171,7 +173,12 @@ impl Worker {
         let Some(to) = &job.to else { return SendEnd::Dead { class: "no_conversation", in_doubt: false } };
         let key = key_of(job);
         let part = Outbound { to, reply_to: job.reply_to.as_deref(), text: &job.text, key: &key };
-        let result = self.served.channel.send(&part).await;
+        let mut span = self.service.parts.metrics.traces.send(self.served.channel.kind());
+        let result = span.around(self.served.channel.send(&part)).await;
+        if let Err(error) = &result {
+            span.fail(error.class);
+        }
+        drop(span);
         let takes =
             !matches!(&result, Err(error) if error.retry != Retry::Never || error.class == "unauthorized");
         self.served.takes.store(takes, Ordering::Relaxed);

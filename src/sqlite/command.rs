@@ -13,7 +13,14 @@ use super::{
     inbox::AcceptCommand,
     memory::Memory,
 };
-use crate::{repository::StoreError, telemetry::metrics::WriterErrorKind};
+use crate::{
+    repository::StoreError,
+    telemetry::{
+        metrics::WriterErrorKind,
+        scope,
+        trace::{self, Linked},
+    },
+};
 
 /// What the writer is asked to do.
 pub(super) enum Command {
@@ -57,12 +64,15 @@ pub(super) trait Step: Send + Sync + 'static {
 #[async_trait]
 pub(super) trait Call: Send {
     async fn run(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error>;
+    /// The caller's span, to be asked for once.
+    fn link(&mut self) -> Option<Linked>;
     fn finish(self: Box<Self>, result: Result<(), StoreError>, memory: &Memory);
 }
 
 struct StepCall<S: Step> {
     step: S,
     output: Option<S::Output>,
+    link: Option<Linked>,
     reply: oneshot::Sender<Result<S::Output, StoreError>>,
 }
 
@@ -73,8 +83,12 @@ impl<S: Step> Call for StepCall<S> {
         Ok(())
     }
 
+    fn link(&mut self) -> Option<Linked> {
+        self.link.take()
+    }
+
     fn finish(self: Box<Self>, result: Result<(), StoreError>, memory: &Memory) {
-        let Self { step, output, reply } = *self;
+        let Self { step, output, reply, .. } = *self;
         let lost = || StoreError::Unavailable("a step had no result".into());
         let result = result.and_then(|()| output.ok_or_else(lost));
         if let Ok(output) = &result {
@@ -96,6 +110,7 @@ impl Shared {
     }
 
     fn enqueue_in(&self, queue: &Sender<Command>, command: Command) -> Result<(), StoreError> {
+        scope::count_query();
         self.metrics.writer.queue().raise(1);
         let Err(refused) = queue.try_send(command) else { return Ok(()) };
         self.metrics.writer.queue().lower(1);
@@ -127,7 +142,9 @@ impl Shared {
         step: S,
     ) -> Result<S::Output, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.enqueue_in(queue, Command::Step(hit, Box::new(StepCall { step, output: None, reply })))?;
+        let span = trace::write("step");
+        let call = StepCall { step, output: None, link: span.link(), reply };
+        self.enqueue_in(queue, Command::Step(hit, Box::new(call)))?;
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 }

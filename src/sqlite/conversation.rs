@@ -15,6 +15,7 @@ use crate::{
         time::Millis,
     },
     repository::{ConversationRepository, StoreError},
+    telemetry::{scope, trace},
 };
 
 /// How conversations over `/webhook` are told from those on channels.
@@ -111,6 +112,8 @@ impl Shared {
     async fn find_session(&self, session: &Session) -> Result<Option<ConversationId>, sqlx::Error> {
         let Place { channel, sender, room } = Place::of_session(session);
         let sender = sender.as_ref();
+        scope::count_query();
+        let _span = trace::read("conversation");
         let found = sqlx::query!(
             r#"SELECT id AS "id!: i64" FROM conversation WHERE channel = ?1 AND sender = ?2 AND room = ?3"#,
             channel,
@@ -129,6 +132,8 @@ impl Shared {
         limit: HistoryLimit,
     ) -> Result<Vec<Exchange>, sqlx::Error> {
         let mut history = History::new(limit);
+        scope::count_query();
+        let _span = trace::read("history");
         let mut turns = sqlx::query!(
             r#"SELECT text AS "user!: String", answer AS "assistant!: String" FROM message
                WHERE conversation_id = ?1 AND state = 'answered' AND text <> '' AND answer <> '' ORDER BY id DESC LIMIT ?2"#,

@@ -160,6 +160,10 @@ impl SqliteStore {
         let (senders, queues) = queue::queues();
         let StoreParts { limits, clock, metrics } = parts;
         let reads = database.reads;
+        let pool = reads.clone();
+        metrics
+            .store
+            .watch(&settings.path, move || (pool.size() as usize).saturating_sub(pool.num_idle()) as u64);
         let shared = Arc::new(Shared { queues: senders, memory, reads, limits, clock, metrics, run_id });
         let writer = Writer::new(database.writer, &shared, queues, settings);
         let writer = tokio::spawn(writer.run());

@@ -17,6 +17,7 @@ use crate::{
         time::Millis,
     },
     repository::{Budget, HitOutcome, HitSink, PendingHit, RateLimitRepository, StoreError},
+    telemetry::trace,
 };
 
 #[async_trait]
@@ -45,6 +46,7 @@ impl RateLimitRepository for SqliteStore {
     async fn count(&self, hit: PendingHit) -> Result<(), StoreError> {
         let hit = take(hit);
         let (reply, written) = oneshot::channel();
+        let _span = trace::write("hit");
         self.shared.enqueue(Command::Hit(hit, Some(reply)))?;
         written.await.unwrap_or_else(|_| Err(closed()))
     }

@@ -14,6 +14,7 @@ use super::{command::Step, memory::Memory};
 use crate::{
     domain::{channel::ID_MEMORY, time::Millis},
     system::SteadyClock,
+    telemetry::metrics::RemovedKind,
 };
 
 /// How long nonces are remembered.
@@ -72,6 +73,25 @@ pub struct Removed {
     pub hits: u64,
     /// Pairing codes, failures and lockouts.
     pub pairing: u64,
+}
+
+impl Removed {
+    /// Calls `note` with each kind.
+    pub(super) fn each(&self, mut note: impl FnMut(RemovedKind, u64)) {
+        for (kind, rows) in [
+            (RemovedKind::Message, self.messages),
+            (RemovedKind::Answer, self.answers),
+            (RemovedKind::Delivery, self.deliveries),
+            (RemovedKind::Memory, self.memories),
+            (RemovedKind::Conversation, self.conversations),
+            (RemovedKind::Received, self.received),
+            (RemovedKind::Key, self.keys),
+            (RemovedKind::Hit, self.hits),
+            (RemovedKind::Pairing, self.pairing),
+        ] {
+            note(kind, rows);
+        }
+    }
 }
 
 impl AddAssign for Removed {

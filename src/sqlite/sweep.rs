@@ -196,6 +196,7 @@ impl Shared {
         let (swept, forgotten) = (swept?, forgotten?);
         let mut removed = swept.removed;
         removed += forgotten.removed;
+        removed.each(|kind, rows| self.metrics.store.removed(kind, rows));
         Ok(Round { removed, more: swept.more | forgotten.more })
     }
 

@@ -26,7 +26,7 @@ use crate::{
         ClaimOutcome, Lease, LeaseSink, NewTurn, RateLimitRepository as _, StoreError, TurnEnd,
         TurnRepository, Written,
     },
-    telemetry::metrics::TurnOutcome,
+    telemetry::{metrics::TurnOutcome, scope, trace},
 };
 
 /// How often work on a message is begun before it is given up: it may be what kills the process.
@@ -136,6 +136,8 @@ impl Shared {
 
     async fn find_key(&self, (owner, key): &KeyId) -> Result<Option<KeyRecord>, StoreError> {
         let (owner_text, key_text) = (owner.to_string(), key.as_str());
+        scope::count_query();
+        let _span = trace::read("key");
         let row = sqlx::query!(
             r#"SELECT k.body_hash AS "body_hash!: Vec<u8>", k.answered_at_ms AS "answered_at_ms: i64",
                       m.received_at_ms AS "received_at_ms!: i64", m.answer AS "answer: String", m.model AS "model: String"
@@ -173,7 +175,9 @@ impl Shared {
     ) -> Result<Written, StoreError> {
         let (reply, written) = oneshot::channel();
         let hit = lease.turn.hit.take().map(take);
-        let command = TurnCommand::of(lease, end.map(|end| (end, now)), hit, reply);
+        let mut command = TurnCommand::of(lease, end.map(|end| (end, now)), hit, reply);
+        let span = trace::write("turn");
+        command.link = span.link();
         let claims = command.id.is_none();
         let whole = claims && command.end.is_some();
         self.enqueue(Command::Turn(command.into()))?;

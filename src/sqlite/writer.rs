@@ -31,6 +31,7 @@ use super::{
 use crate::{
     domain::rate::Scope,
     repository::{AcceptOutcome, StoreError},
+    telemetry::{metrics::RemovedKind, trace::Linked},
 };
 
 /// No data version: memory was loaded before the writer began, and is loaded again at its first look.
@@ -71,6 +72,13 @@ impl Batch {
             Command::Close => return false,
         }
         true
+    }
+
+    /// The spans of the callers that wait for it.
+    fn links(&mut self) -> Vec<Linked> {
+        let turns = self.turns.iter_mut().filter_map(|turn| turn.link.take());
+        let calls = self.calls.iter_mut().filter_map(|call| call.link.take());
+        turns.chain(calls).chain(self.steps.iter_mut().filter_map(|step| step.link())).collect()
     }
 
     /// Whether it is sure to write something. A step may find nothing to do, which succeeds on a full disk too.
@@ -186,6 +194,7 @@ impl Writer {
         if self.has_moved() {
             return self.fail(batch, &BatchError::Moved);
         }
+        let mut span = self.shared.metrics.traces.batch(batch.links(), batch.commands);
         let started = self.shared.clock.monotonic();
         let mut result = self.write(&mut batch, Manner::Together).await;
         let fault_of_one = match &result {
@@ -200,7 +209,12 @@ impl Writer {
         if result.is_ok() {
             let took = self.shared.clock.monotonic().saturating_sub(started);
             self.shared.metrics.writer.committed(batch.commands, took);
+            self.shared.metrics.store.removed(RemovedKind::KeyOverLimit, self.state.take_dropped_keys());
         }
+        if result.is_err() {
+            span.fail("storage");
+        }
+        drop(span);
         if result.is_err() || batch.writes() {
             self.shared.memory.writes_ok.store(result.is_ok(), Ordering::Relaxed);
         }

@@ -4,16 +4,32 @@
 //! holds for the gateway's own code; libraries speak from `warn` up, whatever the level, because at `debug` an HTTP or
 //! database library writes out headers and statements.
 //!
-//! A line that cannot be written (the reader of the pipe has gone, the disk is full) is dropped. Losing a log line is
-//! better than losing the request that wrote it.
+//! A line that cannot be written (the reader of the pipe is slow or has gone, the disk is full) is dropped and counted. Losing
+//! a log line is better than losing the request that wrote it.
 
-use std::io::{self, IsTerminal};
+mod output;
+
+use std::{
+    io::{self, IsTerminal},
+    os::fd::AsFd as _,
+    sync::OnceLock,
+    thread,
+    time::Duration,
+};
 
 use thiserror::Error;
-use tracing::Subscriber;
+use tracing::{Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use output::Output;
+
+/// The target of the one line that each request has.
+pub const REQUEST: &str = "moorgate::request";
+
+/// Where lines go, once logging is set up.
+static OUTPUT: OnceLock<Output> = OnceLock::new();
 
 /// The shape of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +50,9 @@ pub enum LogError {
         /// What was given instead.
         given: String,
     },
+    /// Standard error is not there, or there is no thread to write to it.
+    #[error("standard error cannot be written to: {0}")]
+    Output(#[from] io::Error),
     /// Something in this process logs already.
     #[error("logging is already set up in this process")]
     AlreadySet(#[from] tracing_subscriber::util::TryInitError),
@@ -49,8 +68,58 @@ pub enum LogError {
 /// [`LogError::Level`] for any other level, [`LogError::AlreadySet`] when called twice.
 pub fn init(format: LogFormat, level: &str) -> Result<(), LogError> {
     let filter = filter(level)?;
-    subscriber(format, filter, io::stderr, io::stderr().is_terminal()).try_init()?;
+    let file = io::stderr().as_fd().try_clone_to_owned()?;
+    let output = OUTPUT.get_or_init(|| Output::new(file));
+    thread::Builder::new().name("log".into()).spawn(|| output.run())?;
+    subscriber(format, filter, Lines(output), io::stderr().is_terminal()).try_init()?;
     Ok(())
+}
+
+/// Waits until what was logged is written, at most for `patience`.
+pub fn flush(patience: Duration) {
+    if let Some(output) = OUTPUT.get() {
+        output.flush(patience);
+    }
+}
+
+/// Lines that were lost since the start.
+#[must_use]
+pub fn dropped() -> u64 {
+    OUTPUT.get().map_or(0, Output::dropped)
+}
+
+/// Hands lines to the output.
+struct Lines(&'static Output);
+
+/// Hands over one line.
+struct Line(&'static Output, bool);
+
+impl<'w> MakeWriter<'w> for Lines {
+    type Writer = Line;
+
+    fn make_writer(&'w self) -> Line {
+        Line(self.0, false)
+    }
+
+    fn make_writer_for(&'w self, metadata: &Metadata<'_>) -> Line {
+        Line(self.0, metadata.target() == REQUEST)
+    }
+}
+
+impl io::Write for Line {
+    /// Takes a whole line: that is how they come.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.1 {
+            self.0.request(line);
+        } else {
+            self.0.event(line);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The filter for a level: that level for the gateway's own code, `warn` for the libraries.

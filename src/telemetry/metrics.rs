@@ -28,24 +28,30 @@ mod exposition;
 mod http;
 mod instrument;
 mod label;
+mod own;
+mod store;
 mod turn;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
-use opentelemetry::metrics::{Meter, MeterProvider, NoopMeterProvider};
+use opentelemetry::metrics::{MeterProvider as _, NoopMeterProvider};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
 use thiserror::Error;
 
-use exposition::Exposition;
+use self::{exposition::Exposition, instrument::Meter};
+use super::{otlp::Otlp, trace::Traces};
 
 pub use admission::{AdmissionMetrics, IdempotencyOutcome, PairingOutcome, RateOutcome, RateScope};
-pub use agent::{AgentMetrics, AttemptMetrics, Component, ModelMetrics, ProviderLabel};
+pub use agent::{AgentMetrics, AttemptMetrics, Component, ModelMetrics, NotCalled, ProviderLabel};
 pub use backup::{BackupMetrics, BackupOutcome};
 pub use channel::{CallOutcome, ChannelMetrics, DeliveryOutcome, Direction, ItemOutcome};
 pub use connection::ConnectionMetrics;
 pub use http::{HttpMethod, HttpMetrics, HttpRoute, HttpStatus};
 pub use instrument::{Level, LevelGuard};
+pub use own::{OwnMetrics, Push, SpanLoss};
+pub use store::{RemovedKind, StoreMetrics};
 pub use turn::{TurnMetrics, TurnOutcome};
 pub use writer::{WriterErrorKind, WriterMetrics};
 
@@ -94,27 +100,67 @@ pub struct Metrics {
     pub channels: ChannelMetrics,
     /// TCP connections.
     pub connections: ConnectionMetrics,
+    /// What the database holds and lets go.
+    pub store: StoreMetrics,
+    /// Telemetry itself.
+    pub own: OwnMetrics,
+    /// Spans, which go wherever the instruments go.
+    pub traces: Traces,
     exposition: Option<Exposition>,
+    /// Never read, but when the last clone of it is dropped every metric is gone.
+    _provider: Option<SdkMeterProvider>,
 }
 
 impl Metrics {
-    /// Metrics that [`Metrics::render`] shows, each name beginning with `namespace` and an underscore.
+    /// Metrics that [`Metrics::render`] shows, each name but the standard ones beginning with `namespace` and an
+    /// underscore.
     ///
     /// # Errors
     ///
     /// [`MetricsError::Namespace`] if no metric name can begin like that; the others do not happen with a new registry.
     pub fn prometheus(namespace: &str) -> Result<Self, MetricsError> {
-        let (exposition, meter) = Exposition::new(namespace)?;
-        Ok(Self::new(&meter, Some(exposition)))
+        Self::new(namespace, true, None)
     }
 
     /// Metrics that nobody sees: every method does nothing.
     #[must_use]
     pub fn disabled() -> Self {
-        Self::new(&NoopMeterProvider::new().meter("moorgate"), None)
+        let meter = Meter::new(NoopMeterProvider::new().meter("moorgate"), String::new());
+        Self::of(&meter, None, None, Traces::disabled())
     }
 
-    fn new(meter: &Meter, exposition: Option<Exposition>) -> Self {
+    /// Metrics that [`Metrics::render`] shows if they are to be `shown`, and that are pushed if there is somebody to push
+    /// them to.
+    ///
+    /// # Errors
+    ///
+    /// As [`Metrics::prometheus`].
+    pub fn new(namespace: &str, shown: bool, pushed: Option<&Otlp>) -> Result<Self, MetricsError> {
+        let prefix = prefix(namespace)?;
+        if !shown && pushed.is_none() {
+            return Ok(Self::disabled());
+        }
+        let mut provider = SdkMeterProvider::builder();
+        let mut exposition = None;
+        if shown {
+            let (shown, reader) = Exposition::new(&prefix)?;
+            (exposition, provider) = (Some(shown), provider.with_reader(reader));
+        }
+        if let Some(otlp) = pushed {
+            provider = provider.with_reader(otlp.reader()).with_resource(otlp.resource());
+        }
+        let provider = provider.build();
+        let meter = Meter::new(provider.meter("moorgate"), prefix);
+        let traces = pushed.map_or_else(Traces::disabled, Otlp::traces);
+        Ok(Self::of(&meter, exposition, Some(provider), traces))
+    }
+
+    fn of(
+        meter: &Meter,
+        exposition: Option<Exposition>,
+        provider: Option<SdkMeterProvider>,
+        traces: Traces,
+    ) -> Self {
         Self {
             http: HttpMetrics::new(meter),
             admission: AdmissionMetrics::new(meter),
@@ -124,7 +170,11 @@ impl Metrics {
             backups: BackupMetrics::new(meter),
             channels: ChannelMetrics::new(meter),
             connections: ConnectionMetrics::new(meter),
+            store: StoreMetrics::new(meter),
+            own: OwnMetrics::new(meter),
+            traces,
             exposition,
+            _provider: provider,
         }
     }
 
@@ -133,4 +183,14 @@ impl Metrics {
     pub fn render(&self) -> String {
         self.exposition.as_ref().map_or_else(|| DISABLED.to_owned(), Exposition::render)
     }
+}
+
+/// The namespace with the underscore that separates it from a name.
+fn prefix(namespace: &str) -> Result<String, MetricsError> {
+    let first = namespace.chars().next().is_some_and(|first| first.is_ascii_alphabetic());
+    let rest = namespace.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if !first || !rest || namespace.len() > 64 {
+        return Err(MetricsError::Namespace { given: namespace.to_owned() });
+    }
+    Ok(format!("{}_", namespace.trim_end_matches('_')))
 }

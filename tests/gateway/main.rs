@@ -23,5 +23,6 @@ mod proxy;
 mod setting;
 mod storage;
 mod support;
+mod telemetry;
 mod token;
 mod webhook;

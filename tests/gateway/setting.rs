@@ -20,7 +20,9 @@ use crate::support::process::Process;
 const OPEN: (&str, &str) = ("gateway.require_pairing", "false");
 
 /// Where keys are proved to be read.
-const PROOFS: [&str; 24] = [
+const PROOFS: [&str; 26] = [
+    include_str!("telemetry/log.rs"),
+    include_str!("telemetry/trace.rs"),
     include_str!("proxy.rs"),
     include_str!("conversation/channel.rs"),
     include_str!("account.rs"),

@@ -3,3 +3,4 @@
 pub(super) mod envelope;
 pub(super) mod size;
 pub(super) mod timeout;
+mod watch;

@@ -27,6 +27,7 @@ use crate::{
         time::Millis,
     },
     repository::{Lease, StoreError, TurnEnd},
+    telemetry::trace::Linked,
 };
 
 pub(super) type Windows = RateTable<RateClient>;
@@ -53,6 +54,8 @@ pub(super) struct TurnCommand {
     /// How and when the work ended; `None`: it begins.
     pub(super) end: Option<(TurnEnd, Millis)>,
     pub(super) hit: Option<Hit>,
+    /// The span of the caller that waits.
+    pub(super) link: Option<Linked>,
     pub(super) reply: oneshot::Sender<Result<TurnReply, StoreError>>,
 }
 
@@ -85,6 +88,7 @@ impl TurnCommand {
             id: lease.id,
             end,
             hit,
+            link: None,
             reply,
         }
     }
@@ -138,6 +142,7 @@ pub(super) struct BatchState {
     next_message: Option<i64>,     // None: to be read again
     highest_message: i64,          // no number is given out twice while work on the first one may go on
     answered: HashMap<Owner, i64>, // the highest `answered_no` of each owner seen lately
+    dropped_keys: u64,             // answered keys that had to go in this batch
 }
 
 /// Owners whose numbers are kept in memory; beyond, they are read again.
@@ -148,6 +153,12 @@ impl BatchState {
     pub(super) fn forget_numbers(&mut self) {
         self.next_message = None;
         self.answered.clear();
+        self.dropped_keys = 0;
+    }
+
+    /// How many answered keys went in the batch because their owner has more than may be kept.
+    pub(super) fn take_dropped_keys(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped_keys)
     }
 
     /// Writes turns inside a transaction.
@@ -242,7 +253,7 @@ impl BatchState {
 
     /// Keeps the newest answered keys of each owner that answered one now.
     async fn drop_oldest_keys(
-        &self,
+        &mut self,
         conn: &mut SqliteConnection,
         keep: u32,
         turns: &[TurnCommand],
@@ -261,7 +272,7 @@ impl BatchState {
             return Ok(());
         }
         let (json, blob) = rows.finish();
-        sqlx::query!(
+        let dropped = sqlx::query!(
             "DELETE FROM idempotency_key WHERE (owner, key) IN (
                  SELECT k.owner, k.key FROM jsonb_each(?1) AS r CROSS JOIN idempotency_key AS k
                      ON k.owner = CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT)
@@ -271,6 +282,7 @@ impl BatchState {
         )
         .execute(conn)
         .await?;
+        self.dropped_keys += dropped.rows_affected();
         Ok(())
     }
 }

@@ -19,6 +19,7 @@ use crate::{
         memory::Memory,
         rows::Rows,
     },
+    telemetry::trace::Linked,
 };
 
 /// A call on its way to disk.
@@ -27,6 +28,8 @@ pub(in crate::sqlite) struct AcceptCommand {
     pub(in crate::sqlite) at: Millis,
     /// Room in the inbox that was made for it.
     pub(in crate::sqlite) reserved: u64,
+    /// The span of the caller that waits.
+    pub(in crate::sqlite) link: Option<Linked>,
     pub(in crate::sqlite) reply: oneshot::Sender<Result<AcceptOutcome, StoreError>>,
 }
 

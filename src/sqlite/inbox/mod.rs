@@ -23,7 +23,7 @@ use crate::{
         AcceptOutcome, AnswerEnd, AnswerJob, InboxRepository, NewCall, Next, SendEnd, SendJob, StoreError,
         TakenOver, Unfinished,
     },
-    telemetry::metrics::Level,
+    telemetry::{metrics::Level, trace},
 };
 
 /// How many messages of channels wait for their answer: on disk, and on their way there.
@@ -76,7 +76,8 @@ impl InboxRepository for SqliteStore {
             return Ok(AcceptOutcome::Full);
         }
         let (reply, accepted) = oneshot::channel();
-        let command = AcceptCommand { call, at: now, reserved, reply };
+        let span = trace::write("accept");
+        let command = AcceptCommand { call, at: now, reserved, link: span.link(), reply };
         if let Err(error) = self.shared.enqueue_call(Command::Accept(command)) {
             waiting.settle(reserved, 0);
             return Err(error);

@@ -1,9 +1,8 @@
 //! Metrics of what happens to a request before any work: pairing, rate limits, idempotency.
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::Meter;
 
-use super::instrument::{TotalBy, counter};
+use super::instrument::{Meter, TotalBy, counter};
 use super::label::{Label, labels};
 
 labels! {

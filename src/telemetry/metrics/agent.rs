@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{BoundCounter, BoundHistogram, Counter, Histogram, Meter};
+use opentelemetry::metrics::{BoundCounter, BoundHistogram, Counter, Histogram};
 
-use super::instrument::{HistogramSpec, Level, LevelGuard, TotalBy, counter};
+use super::instrument::{HistogramSpec, Level, LevelGuard, Meter, Total, TotalBy, counter};
 use super::label::labels;
 use crate::domain::message::Usage;
 
@@ -47,6 +47,16 @@ labels! {
     }
 }
 
+labels! {
+    /// Why a provider was not called.
+    NotCalled {
+        /// As many calls of it run and wait as may.
+        QueueFull => "queue_full",
+        /// It failed time after time, and is suspended.
+        Suspended => "suspended",
+    }
+}
+
 const DURATION: HistogramSpec = HistogramSpec {
     name: "agent_duration_seconds",
     help: "Agent invocation duration in seconds",
@@ -67,6 +77,10 @@ pub struct AgentMetrics {
     latencies: Histogram<f64>,
     errors: TotalBy<Component>,
     attempts: Counter<u64>,
+    not_called: TotalBy<NotCalled>,
+    running: Level,
+    waiting: Level,
+    shortened: Total,
     suspended: Level,
     tokens: TotalBy<TokenKind>,
     tokens_last: Level,
@@ -86,6 +100,22 @@ impl AgentMetrics {
                 meter,
                 "llm_attempts_total",
                 "Calls of a provider, retries and fallbacks included",
+            ),
+            not_called: TotalBy::new(
+                &counter(
+                    meter,
+                    "llm_calls_refused_total",
+                    "Calls of a provider that were not made, by reason",
+                ),
+                "reason",
+                &[],
+            ),
+            running: Level::gauge(meter, "llm_calls_running", "Calls of providers that run now"),
+            waiting: Level::gauge(meter, "llm_calls_waiting", "Calls of providers that wait for room"),
+            shortened: Total::new(
+                meter,
+                "conversations_shortened_total",
+                "Times that a conversation was too long for the model and was told again without its older half",
             ),
             suspended: Level::gauge(
                 meter,
@@ -118,6 +148,26 @@ impl AgentMetrics {
     pub fn attempts(&self, provider: ProviderLabel) -> AttemptMetrics {
         let answered = self.attempts.bind(&AttemptMetrics::labels(provider, "answered"));
         AttemptMetrics { provider, all: self.attempts.clone(), answered }
+    }
+
+    /// Counts a call that was not made.
+    pub fn not_called(&self, why: NotCalled) {
+        self.not_called.increment(why);
+    }
+
+    /// Counts a call as running until the guard is dropped.
+    pub fn running(&self) -> LevelGuard {
+        self.running.hold()
+    }
+
+    /// Counts a call as waiting until the guard is dropped.
+    pub fn waiting(&self) -> LevelGuard {
+        self.waiting.hold()
+    }
+
+    /// Counts a conversation that was told again without its older half.
+    pub fn shortened(&self) {
+        self.shortened.increment();
     }
 
     /// Counts a provider as suspended until the guard is dropped.

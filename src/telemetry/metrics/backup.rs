@@ -1,8 +1,6 @@
 //! Metrics of the backups that the server makes by itself.
 
-use opentelemetry::metrics::Meter;
-
-use super::instrument::{TotalBy, counter};
+use super::instrument::{Meter, TotalBy, counter};
 use super::label::labels;
 
 labels! {

@@ -1,9 +1,8 @@
 //! Metrics of the chat channels: calls of the platforms, what was in them, and replies on their way out.
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::Meter;
 
-use super::instrument::{Level, Total, TotalBy, counter};
+use super::instrument::{Level, Meter, Total, TotalBy, counter};
 use super::label::labels;
 use crate::domain::channel::{ChannelKind, Skip};
 

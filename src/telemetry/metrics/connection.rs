@@ -1,8 +1,6 @@
 //! Metrics of TCP connections.
 
-use opentelemetry::metrics::Meter;
-
-use super::instrument::{Level, Total};
+use super::instrument::{Level, Meter, Total};
 
 /// Open connections, and those that were turned away or cut.
 pub struct ConnectionMetrics {

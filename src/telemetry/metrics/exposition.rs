@@ -1,7 +1,6 @@
 //! The text that `GET /metrics` answers with: Prometheus text format 0.0.4.
 
-use opentelemetry::metrics::{Meter, MeterProvider};
-use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_prometheus::PrometheusExporter;
 use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
 use prometheus::{Registry, TextEncoder};
 
@@ -15,26 +14,20 @@ const IDLE: [&HistogramSpec; 3] = [&writer::BATCH, &writer::COMMIT, &agent::LATE
 pub(super) struct Exposition {
     registry: Registry,
     prefix: String,
-    /// Never read, but when the last clone of it is dropped every metric is gone from the registry.
-    _provider: SdkMeterProvider,
 }
 
 impl Exposition {
-    /// An empty registry, and the meter whose instruments it shows under `namespace`.
-    pub(super) fn new(namespace: &str) -> Result<(Self, Meter), MetricsError> {
-        let prefix = prefix(namespace)?;
+    /// An empty registry, and the reader that fills it when it is asked; idle histograms have names with `prefix`.
+    pub(super) fn new(prefix: &str) -> Result<(Self, PrometheusExporter), MetricsError> {
         let registry = Registry::new();
         register_process(&registry)?;
         let exporter = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
-            .with_namespace(prefix.clone())
             .without_counter_suffixes()
             .without_target_info()
             .scope_info_enabled(false)
             .build()?;
-        let provider = SdkMeterProvider::builder().with_reader(exporter).build();
-        let meter = provider.meter("moorgate");
-        Ok((Self { registry, prefix, _provider: provider }, meter))
+        Ok((Self { registry, prefix: prefix.to_owned() }, exporter))
     }
 
     /// Every metric as text.
@@ -66,16 +59,6 @@ fn register_process(registry: &Registry) -> Result<(), MetricsError> {
 #[cfg(not(target_os = "linux"))]
 fn register_process(_: &Registry) -> Result<(), MetricsError> {
     Ok(())
-}
-
-/// The namespace with the underscore that separates it from a name.
-fn prefix(namespace: &str) -> Result<String, MetricsError> {
-    let first = namespace.chars().next().is_some_and(|first| first.is_ascii_alphabetic());
-    let rest = namespace.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if !first || !rest || namespace.len() > 64 {
-        return Err(MetricsError::Namespace { given: namespace.to_owned() });
-    }
-    Ok(format!("{}_", namespace.trim_end_matches('_')))
 }
 
 /// A histogram that has not seen a value.

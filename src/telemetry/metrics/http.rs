@@ -5,9 +5,8 @@
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::Meter;
 
-use super::instrument::{HistogramSpec, LazyDurations, LazyTotals, counter};
+use super::instrument::{LazyDurations, LazyTotals, Level, LevelGuard, Meter, Total, counter};
 use super::label::{Label, labels};
 
 labels! {
@@ -133,48 +132,136 @@ impl HttpStatus {
     }
 }
 
-const DURATION: HistogramSpec = HistogramSpec {
-    name: "http_request_duration_seconds",
-    help: "Time from request head to response head in seconds, by route and method",
-    bounds: &[
-        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-        120.0,
-    ],
-};
+impl HttpMethod {
+    /// The value of the attribute `http.request.method`.
+    const fn semantic(self) -> &'static str {
+        match self {
+            Self::Other => "_OTHER",
+            named => named.as_str(),
+        }
+    }
+}
+
+/// The buckets that the convention advises, with finer ones below and coarser ones above.
+const SECONDS: [f64; 20] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+    30.0, 60.0, 120.0,
+];
 
 const METHODS: usize = HttpMethod::ALL.len();
 const STATUSES: usize = HttpStatus::ALL.len();
-const ENDPOINTS: usize = HttpRoute::ALL.len() * METHODS;
+const SERIES: usize = HttpRoute::ALL.len() * METHODS * STATUSES;
 
 // From 2,000 label sets on, OpenTelemetry puts every new one into a single overflow series.
-const _: () = assert!(ENDPOINTS * STATUSES < 2000);
+const _: () = assert!(SERIES < 2000);
 
-/// Answered requests and how long they took.
+/// Requests: how many are at work, how many were answered and how long they took.
+///
+/// Two instruments are those of the semantic conventions, under their names and with their attributes
+/// (<https://opentelemetry.io/docs/specs/semconv/http/http-metrics/>).
 pub struct HttpMetrics {
     requests: LazyTotals,
     durations: LazyDurations,
+    active: Box<[Level]>,
+    hung_up: Total,
+    no_room: Total,
 }
 
 impl HttpMetrics {
     pub(super) fn new(meter: &Meter) -> Self {
         let help = "HTTP requests answered, by route, method and status";
         let requests = counter(meter, "http_requests_total", help);
+        let durations = meter
+            .standard
+            .f64_histogram("http.server.request.duration")
+            .with_unit("s")
+            .with_description("Duration of HTTP server requests: from request head to response head")
+            .with_boundaries(SECONDS.to_vec())
+            .build();
         Self {
-            requests: LazyTotals::new(requests, ENDPOINTS * STATUSES),
-            durations: LazyDurations::new(DURATION.seconds(meter), ENDPOINTS),
+            requests: LazyTotals::new(requests, SERIES),
+            durations: LazyDurations::new(durations, SERIES),
+            active: active(meter),
+            hung_up: Total::new(
+                meter,
+                "http_requests_hung_up_total",
+                "HTTP requests whose client hung up before the answer",
+            ),
+            no_room: Total::new(
+                meter,
+                "large_bodies_refused_total",
+                "Large bodies that were not read because others took all the memory there is for them",
+            ),
         }
+    }
+
+    /// Counts a request as at work until the guard is dropped.
+    pub fn active(&self, method: HttpMethod) -> LevelGuard {
+        self.active[method.index()].hold()
+    }
+
+    /// Counts a request whose client did not wait for the answer.
+    pub fn hung_up(&self) {
+        self.hung_up.increment();
+    }
+
+    /// Counts a large body that there was no room for.
+    pub fn no_room(&self) {
+        self.no_room.increment();
     }
 
     /// Counts one answered request.
     pub fn record(&self, route: HttpRoute, method: HttpMethod, status: HttpStatus, elapsed: Duration) {
-        let endpoint = route.index() * METHODS + method.index();
-        let labels = || [KeyValue::new("method", method.as_str()), KeyValue::new("route", route.as_str())];
-        self.requests.increment(endpoint * STATUSES + status.index(), || {
-            let [method, route] = labels();
-            [method, route, KeyValue::new("status", status.as_str())]
+        let series = (route.index() * METHODS + method.index()) * STATUSES + status.index();
+        self.requests.increment(series, || {
+            [
+                KeyValue::new("method", method.as_str()),
+                KeyValue::new("route", route.as_str()),
+                KeyValue::new("status", status.as_str()),
+            ]
         });
-        self.durations.record(endpoint, elapsed, labels);
+        self.durations.record(series, elapsed, || attributes(route, method, status));
     }
+}
+
+/// What the convention says of an answered request. A route that there is not, and a status that has no entry, are left
+/// out.
+fn attributes(route: HttpRoute, method: HttpMethod, status: HttpStatus) -> Vec<KeyValue> {
+    let mut attributes =
+        vec![KeyValue::new("http.request.method", method.semantic()), KeyValue::new("url.scheme", "http")];
+    if route != HttpRoute::Other {
+        attributes.push(KeyValue::new("http.route", route.as_str()));
+    }
+    if let Ok(code) = status.as_str().parse::<i64>() {
+        attributes.push(KeyValue::new("http.response.status_code", code));
+        if code >= 500 {
+            attributes.push(KeyValue::new("error.type", status.as_str()));
+        }
+    }
+    attributes
+}
+
+/// `http.server.active_requests`: a level for each method.
+fn active(meter: &Meter) -> Box<[Level]> {
+    let levels: Box<[Level]> = HttpMethod::ALL.iter().map(|_| Level::default()).collect();
+    let seen = levels.clone();
+    let builder = meter
+        .standard
+        .i64_observable_up_down_counter("http.server.active_requests")
+        .with_unit("{request}")
+        .with_description("Number of active HTTP server requests");
+    let _ = builder
+        .with_callback(move |to| {
+            for (method, level) in HttpMethod::ALL.iter().zip(&seen) {
+                let labels = [
+                    KeyValue::new("http.request.method", method.semantic()),
+                    KeyValue::new("url.scheme", "http"),
+                ];
+                to.observe(level.get().try_into().unwrap_or(i64::MAX), &labels);
+            }
+        })
+        .build();
+    levels
 }
 
 #[cfg(test)]

@@ -10,9 +10,28 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{BoundCounter, BoundHistogram, Counter, Histogram, Meter};
+use opentelemetry::metrics::{self as otel, BoundCounter, BoundHistogram, Counter, Histogram};
 
 use super::label::Label;
+
+/// Makes instruments, each under its whole name: the same one in `/metrics` and in what is pushed.
+#[derive(Clone)]
+pub(super) struct Meter {
+    /// For names that OpenTelemetry fixed for everybody.
+    pub(super) standard: otel::Meter,
+    prefix: String,
+}
+
+impl Meter {
+    /// A meter whose names begin with `prefix`.
+    pub(super) fn new(standard: otel::Meter, prefix: String) -> Self {
+        Self { standard, prefix }
+    }
+
+    fn name(&self, name: &'static str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+}
 
 /// Name, help and upper bucket bounds of a histogram.
 pub(super) struct HistogramSpec {
@@ -27,20 +46,43 @@ pub(super) struct HistogramSpec {
 impl HistogramSpec {
     /// A histogram of seconds.
     pub(super) fn seconds(&self, meter: &Meter) -> Histogram<f64> {
-        let builder = meter.f64_histogram(self.name).with_description(self.help);
+        let builder = meter.standard.f64_histogram(meter.name(self.name)).with_description(self.help);
         builder.with_boundaries(self.bounds.to_vec()).build()
     }
 
     /// A histogram of whole numbers.
     pub(super) fn counts(&self, meter: &Meter) -> Histogram<u64> {
-        let builder = meter.u64_histogram(self.name).with_description(self.help);
+        let builder = meter.standard.u64_histogram(meter.name(self.name)).with_description(self.help);
         builder.with_boundaries(self.bounds.to_vec()).build()
     }
 }
 
+/// Shows a value with some labels.
+pub(super) type Show<'a> = dyn Fn(u64, &[KeyValue]) + 'a;
+
+/// A gauge that `look` reads out when somebody asks.
+pub(super) fn observe(
+    meter: &Meter,
+    (name, help): (&'static str, &'static str),
+    look: impl Fn(&Show<'_>) + Send + Sync + 'static,
+) {
+    let builder = meter.standard.u64_observable_gauge(meter.name(name)).with_description(help);
+    let _ = builder.with_callback(move |to| look(&|value, labels| to.observe(value, labels))).build();
+}
+
+/// A counter that `look` reads out when somebody asks.
+pub(super) fn observe_total(
+    meter: &Meter,
+    (name, help): (&'static str, &'static str),
+    look: impl Fn() -> u64 + Send + Sync + 'static,
+) {
+    let builder = meter.standard.u64_observable_counter(meter.name(name)).with_description(help);
+    let _ = builder.with_callback(move |to| to.observe(look(), &[])).build();
+}
+
 /// A counter that takes its labels at each call.
 pub(super) fn counter(meter: &Meter, name: &'static str, help: &'static str) -> Counter<u64> {
-    meter.u64_counter(name).with_description(help).build()
+    meter.standard.u64_counter(meter.name(name)).with_description(help).build()
 }
 
 /// A counter without labels, there from the first scrape on.
@@ -116,12 +158,7 @@ impl LazyDurations {
     }
 
     /// Records `elapsed` for the combination at `index`; `labels` is called the first time only.
-    pub(super) fn record<const N: usize>(
-        &self,
-        index: usize,
-        elapsed: Duration,
-        labels: impl FnOnce() -> [KeyValue; N],
-    ) {
+    pub(super) fn record(&self, index: usize, elapsed: Duration, labels: impl FnOnce() -> Vec<KeyValue>) {
         let bound = self.cells[index].get_or_init(|| self.histogram.bind(&labels()));
         bound.record(elapsed.as_secs_f64());
     }
@@ -136,8 +173,7 @@ impl Level {
     pub(super) fn gauge(meter: &Meter, name: &'static str, help: &'static str) -> Self {
         let level = Self::default();
         let seen = level.clone();
-        let builder = meter.u64_observable_gauge(name).with_description(help);
-        let _ = builder.with_callback(move |observer| observer.observe(seen.get(), &[])).build();
+        observe(meter, (name, help), move |show| show(seen.get(), &[]));
         level
     }
 

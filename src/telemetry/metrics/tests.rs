@@ -97,68 +97,70 @@ fn use_everything(metrics: &Metrics) {
     metrics.connections.refused();
     metrics.connections.timed_out();
     metrics.connections.accept_failed();
+    each(|kind| metrics.store.removed(kind, 1));
+    each(|why| metrics.own.lost(why, 1));
+    each(|outcome| metrics.own.pushed(outcome));
+    each(|why| metrics.agent.not_called(why));
+    metrics.agent.shortened();
+    metrics.http.hung_up();
+    metrics.http.no_room();
 }
 
-/// Every family, its type, and whether it is there before anything has happened.
-const FAMILIES: [(&str, &str, bool); 40] = [
-    ("zeroclaw_accept_errors_total", "counter", true),
-    ("zeroclaw_agent_duration_seconds", "histogram", false),
-    ("zeroclaw_agent_starts_total", "counter", false),
-    ("zeroclaw_backups_total", "counter", true),
-    ("zeroclaw_channel_calls_total", "counter", true),
-    ("zeroclaw_channel_items_total", "counter", true),
-    ("zeroclaw_channel_messages_total", "counter", true),
-    ("zeroclaw_connections_open", "gauge", true),
-    ("zeroclaw_connections_refused_total", "counter", true),
-    ("zeroclaw_connections_timed_out_total", "counter", true),
-    ("zeroclaw_deliveries_total", "counter", true),
-    ("zeroclaw_errors_total", "counter", true),
-    ("zeroclaw_http_request_duration_seconds", "histogram", false),
-    ("zeroclaw_http_requests_total", "counter", false),
-    ("zeroclaw_idempotency_outcomes_total", "counter", true),
-    ("zeroclaw_inbox_waiting", "gauge", true),
-    ("zeroclaw_inbox_workers_busy", "gauge", true),
-    ("zeroclaw_messages_cut_total", "counter", true),
-    ("zeroclaw_replies_cut_total", "counter", true),
-    ("zeroclaw_llm_attempts_total", "counter", false),
-    ("zeroclaw_llm_requests_total", "counter", false),
-    ("zeroclaw_pairing_attempts_total", "counter", true),
-    ("zeroclaw_providers_suspended", "gauge", true),
-    ("zeroclaw_rate_limit_decisions_total", "counter", true),
-    ("zeroclaw_request_latency_seconds", "histogram", true),
-    ("zeroclaw_tokens_used_last", "gauge", true),
-    ("zeroclaw_tokens_used_total", "counter", true),
-    ("zeroclaw_turns_in_flight", "gauge", true),
-    ("zeroclaw_turns_total", "counter", true),
-    ("zeroclaw_writer_batch_commands", "histogram", true),
-    ("zeroclaw_writer_commit_seconds", "histogram", true),
-    ("zeroclaw_writer_errors_total", "counter", true),
-    ("zeroclaw_writer_queue_depth", "gauge", true),
-    ("process_cpu_seconds_total", "counter", true),
-    ("process_max_fds", "gauge", true),
-    ("process_open_fds", "gauge", true),
-    ("process_resident_memory_bytes", "gauge", true),
-    ("process_start_time_seconds", "gauge", true),
-    ("process_threads", "gauge", true),
-    ("process_virtual_memory_bytes", "gauge", true),
-];
+/// What the documentation says of a family: its name, its type, its labels, and whether it is there from the start.
+struct Documented {
+    name: String,
+    kind: String,
+    labels: BTreeSet<String>,
+    from_the_start: bool,
+}
+
+/// The table of metrics in `docs/OBSERVABILITY.md`.
+fn documented() -> Vec<Documented> {
+    let text = include_str!("../../../docs/OBSERVABILITY.md");
+    let rows = text.lines().filter_map(|line| {
+        let cells: Vec<&str> = line.strip_prefix("| `")?.split('|').map(str::trim).collect();
+        let [name, kind, labels, start, ..] = cells[..] else { return None };
+        ["counter", "gauge", "histogram"].contains(&kind).then(|| Documented {
+            name: name.trim_end_matches('`').to_owned(),
+            kind: kind.to_owned(),
+            labels: labels
+                .split(", ")
+                .filter(|it| !it.is_empty())
+                .map(|it| it.trim_matches('`').to_owned())
+                .collect(),
+            from_the_start: start == "yes",
+        })
+    });
+    rows.filter(|it| cfg!(target_os = "linux") || !it.name.starts_with("process_")).collect()
+}
+
+/// The labels that a family is split by.
+fn labels_of(family: &Family) -> BTreeSet<String> {
+    let pairs = family
+        .samples
+        .iter()
+        .flat_map(|(_, labels, _)| labels.split(',').filter_map(|pair| pair.split_once('=')));
+    pairs.map(|(key, _)| key.to_owned()).filter(|key| key != "le").collect()
+}
 
 #[test]
-fn every_family_is_shown_with_help_and_type_and_no_other_is() {
+fn every_family_is_documented_with_its_type_and_labels_and_every_documented_one_is_there() {
     let metrics = Metrics::prometheus("zeroclaw").unwrap();
+    metrics.store.watch(std::path::Path::new("moorgate.db"), || 0);
     let at_first = parse(&metrics.render());
     use_everything(&metrics);
     let in_the_end = parse(&metrics.render());
-    let expected =
-        || FAMILIES.iter().filter(|(name, ..)| cfg!(target_os = "linux") || !name.starts_with("process_"));
-    for &(name, kind, from_the_start) in expected() {
-        assert_eq!(at_first.contains_key(name), from_the_start, "{name} at the first scrape");
-        let family = in_the_end.get(name).unwrap_or_else(|| panic!("{name} is missing"));
+    for Documented { name, kind, labels, from_the_start } in documented() {
+        assert_eq!(at_first.contains_key(&name), from_the_start, "{name} at the first scrape");
+        let family = in_the_end.get(&name).unwrap_or_else(|| panic!("{name} is documented and is not there"));
         assert_eq!(family.kind, kind, "{name}");
+        assert_eq!(labels_of(family), labels, "{name}");
         assert!(!family.help.is_empty(), "{name} has no help");
         assert!(!family.samples.is_empty(), "{name} has no sample");
     }
-    assert_eq!(in_the_end.len(), expected().count(), "{:?}", in_the_end.keys());
+    let documented: BTreeSet<_> = documented().into_iter().map(|it| it.name).collect();
+    let shown: BTreeSet<_> = in_the_end.into_keys().collect();
+    assert_eq!(shown.difference(&documented).collect::<Vec<_>>(), [""; 0], "not in docs/OBSERVABILITY.md");
 }
 
 #[test]
@@ -191,41 +193,6 @@ fn check_buckets(name: &str, family: &Family) {
 }
 
 #[test]
-fn labels_are_those_of_the_contract_and_of_nothing_else() {
-    let metrics = Metrics::prometheus("zeroclaw").unwrap();
-    use_everything(&metrics);
-    let families = parse(&metrics.render());
-    let keys = |name: &str| -> BTreeSet<String> {
-        let samples = families[name].samples.iter();
-        let pairs =
-            samples.flat_map(|(_, labels, _)| labels.split(',').filter_map(|pair| pair.split_once('=')));
-        pairs.map(|(key, _)| key.to_owned()).filter(|key| key != "le").collect()
-    };
-    let named = |names: &[&str]| -> BTreeSet<String> { names.iter().map(ToString::to_string).collect() };
-    assert_eq!(keys("zeroclaw_http_requests_total"), named(&["route", "method", "status"]));
-    assert_eq!(keys("zeroclaw_http_request_duration_seconds"), named(&["route", "method"]));
-    assert_eq!(keys("zeroclaw_pairing_attempts_total"), named(&["outcome"]));
-    assert_eq!(keys("zeroclaw_rate_limit_decisions_total"), named(&["scope", "outcome"]));
-    assert_eq!(keys("zeroclaw_idempotency_outcomes_total"), named(&["outcome"]));
-    assert_eq!(keys("zeroclaw_turns_total"), named(&["outcome"]));
-    assert_eq!(keys("zeroclaw_writer_errors_total"), named(&["kind"]));
-    assert_eq!(keys("zeroclaw_errors_total"), named(&["component"]));
-    assert_eq!(keys("zeroclaw_channel_messages_total"), named(&["channel", "direction"]));
-    for name in ["channel_calls_total", "channel_items_total", "deliveries_total"] {
-        assert_eq!(keys(&format!("zeroclaw_{name}")), named(&["channel", "outcome"]));
-    }
-    assert_eq!(keys("zeroclaw_llm_attempts_total"), named(&["provider", "outcome"]));
-    assert_eq!(keys("zeroclaw_tokens_used_total"), named(&["kind"]));
-    for name in ["llm_requests_total", "agent_starts_total", "agent_duration_seconds"] {
-        assert_eq!(keys(&format!("zeroclaw_{name}")), named(&["provider", "model"]));
-    }
-    for name in ["request_latency_seconds", "writer_batch_commands", "writer_queue_depth", "connections_open"]
-    {
-        assert!(keys(&format!("zeroclaw_{name}")).is_empty(), "{name}");
-    }
-}
-
-#[test]
 fn a_closed_label_has_as_many_series_as_values() {
     let metrics = Metrics::prometheus("zeroclaw").unwrap();
     let series = |metrics: &Metrics, name: &str| parse(&metrics.render())[name].samples.len();
@@ -234,6 +201,9 @@ fn a_closed_label_has_as_many_series_as_values() {
     use_everything(&metrics);
     let requests = HttpRoute::ALL.len() * HttpMethod::ALL.len() * HttpStatus::ALL.len();
     assert_eq!(series(&metrics, "zeroclaw_http_requests_total"), requests);
+    let durations = parse(&metrics.render());
+    let durations = durations["http_server_request_duration_seconds"].samples.iter();
+    assert!(durations.filter(|(name, ..)| name.ends_with("_count")).count() <= requests);
     assert_eq!(series(&metrics, "zeroclaw_rate_limit_decisions_total"), 9);
     assert_eq!(series(&metrics, "zeroclaw_turns_total"), 5);
 }
@@ -260,6 +230,10 @@ fn each_label_value_is_at_its_index_and_unique() {
     check::<WriterErrorKind>();
     check::<ProviderLabel>();
     check::<Component>();
+    check::<NotCalled>();
+    check::<RemovedKind>();
+    check::<SpanLoss>();
+    check::<Push>();
 }
 
 #[test]
@@ -290,8 +264,14 @@ fn each_method_moves_its_own_series() {
         ("zeroclaw_connections_timed_out_total", 1.0),
         ("zeroclaw_connections_refused_total", 0.0),
         (r#"zeroclaw_http_requests_total{method="POST",route="/pair",status="403"}"#, 1.0),
-        (r#"zeroclaw_http_request_duration_seconds_sum{method="POST",route="/pair"}"#, 0.7),
-        (r#"zeroclaw_http_request_duration_seconds_bucket{method="POST",route="/pair",le="0.5"}"#, 0.0),
+        (
+            r#"http_server_request_duration_seconds_sum{http_request_method="POST",http_response_status_code="403",http_route="/pair",url_scheme="http"}"#,
+            0.7,
+        ),
+        (
+            r#"http_server_request_duration_seconds_bucket{http_request_method="POST",http_response_status_code="403",http_route="/pair",url_scheme="http",le="0.5"}"#,
+            0.0,
+        ),
     ] {
         assert_eq!(value(&metrics, series), Some(expected), "{series}");
     }
@@ -390,7 +370,7 @@ fn nothing_is_lost_when_many_threads_count_while_another_scrapes() {
     });
     let series = r#"zeroclaw_http_requests_total{method="POST",route="/webhook",status="200"}"#;
     assert_eq!(value(&metrics, series), Some(4000.0));
-    let count = r#"zeroclaw_http_request_duration_seconds_count{method="POST",route="/webhook"}"#;
+    let count = r#"http_server_request_duration_seconds_count{http_request_method="POST",http_response_status_code="200",http_route="/webhook",url_scheme="http"}"#;
     assert_eq!(value(&metrics, count), Some(4000.0));
     assert_eq!(value(&metrics, "zeroclaw_turns_in_flight"), Some(0.0));
 }

@@ -1,8 +1,6 @@
 //! Metrics of turns: one message and the work on its answer.
 
-use opentelemetry::metrics::Meter;
-
-use super::instrument::{Level, LevelGuard, Total, TotalBy, counter};
+use super::instrument::{Level, LevelGuard, Meter, Total, TotalBy, counter};
 use super::label::labels;
 
 labels! {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use opentelemetry::metrics::{Histogram, Meter};
+use opentelemetry::metrics::Histogram;
 
-use super::instrument::{HistogramSpec, Level, TotalBy, counter};
+use super::instrument::{HistogramSpec, Level, Meter, TotalBy, counter};
 use super::label::labels;
 
 labels! {

@@ -43,6 +43,22 @@ fn log_format_and_log_level_say_what_is_logged() {
     assert!(text.starts_with("moorgate: refusing to listen on 0.0.0.0"), "{text}");
 }
 
+#[test]
+fn a_receiver_that_cannot_be_one_is_refused_without_showing_its_key() {
+    let folder = TempDir::new().unwrap();
+    let env = [
+        ("MOORGATE_OBSERVABILITY__OTLP_ENDPOINT", "collector:4318"),
+        ("MOORGATE_OBSERVABILITY__OTLP_HEADERS", "k-4711 without a name"),
+        ("MOORGATE_OBSERVABILITY__TRACE_SAMPLE_RATIO", "1.5"),
+    ];
+    let (code, text) = refused_start(folder.path(), &env);
+    assert_eq!(code, Some(78), "{text}");
+    for key in ["otlp_endpoint must be", "otlp_headers must be", "trace_sample_ratio must be"] {
+        assert!(text.contains(key), "{text}");
+    }
+    assert!(!text.contains("k-4711"), "{text}");
+}
+
 async fn status_with(gateway: &Gateway, secret: &str) -> u16 {
     let request = gateway.client.message("", None, "hello").header("X-Webhook-Secret", secret);
     gateway.client.send(request).await.status

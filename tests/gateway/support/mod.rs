@@ -11,4 +11,5 @@ pub mod raw;
 pub mod sender;
 pub mod server;
 pub mod time;
+pub mod tool;
 pub mod transaction;
