@@ -170,6 +170,7 @@ fn command(settings: &Settings, folder: &Path, server: &ModelServer) -> Command 
     let mut command = Command::new(&settings.gateway);
     command.current_dir(folder).stderr(Stdio::inherit()).args(["serve", "--port", "0", "--print-json"]);
     command.env("MOORGATE_GATEWAY__WEBHOOK_RATE_LIMIT_PER_MINUTE", "0");
+    command.env("MOORGATE_OBSERVABILITY__REQUEST_LOG", "off");
     for (key, value) in [
         ("ACCESS_TOKEN", "bench"),
         ("PHONE_NUMBER_ID", PHONE_NUMBER_ID),

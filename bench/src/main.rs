@@ -62,9 +62,9 @@ fn measure(arguments: &[String]) -> Result<(), String> {
             "waiting" => with_waiting = true,
             _ => {
                 let found = Scenario::ALL.iter().find(|(name, _)| *name == word);
-                named.push(
-                    *found.ok_or(format!("{word} is no scenario: echo, model, 401, 429, burst, waiting"))?,
-                );
+                named.push(*found.ok_or(format!(
+                    "{word} is no scenario: echo, model, 401, 429, observed, observed-401, burst, waiting"
+                ))?);
             }
         }
     }

@@ -36,6 +36,10 @@ pub struct Settings {
 pub enum Server {
     /// The gateway, `synchronous = full`.
     Full,
+    /// The same without metrics and without a log line for each request.
+    Unobserved,
+    /// The same with both.
+    Observed,
     /// The gateway, `synchronous = normal`.
     Normal,
     /// Maps in memory.
@@ -48,6 +52,8 @@ impl Server {
     const fn name(self) -> &'static str {
         match self {
             Self::Full => "moorgate, full",
+            Self::Unobserved => "moorgate, unobserved",
+            Self::Observed => "moorgate, metrics and a line each",
             Self::Normal => "moorgate, normal",
             Self::Memory => "maps in memory",
             Self::Transaction => "a transaction per request",
@@ -66,18 +72,29 @@ pub enum Scenario {
     Unauthorized,
     /// Requests over the limit.
     OverLimit,
+    /// Messages as in `Echo`, with and without metrics and log lines.
+    Observed,
+    /// Requests without a token, likewise: the dearest case, since nothing else is done for them.
+    ObservedRefusal,
 }
 
 impl Scenario {
     /// All of them, with their names.
-    pub const ALL: [(&'static str, Self); 4] =
-        [("echo", Self::Echo), ("model", Self::Model), ("401", Self::Unauthorized), ("429", Self::OverLimit)];
+    pub const ALL: [(&'static str, Self); 6] = [
+        ("echo", Self::Echo),
+        ("model", Self::Model),
+        ("401", Self::Unauthorized),
+        ("429", Self::OverLimit),
+        ("observed", Self::Observed),
+        ("observed-401", Self::ObservedRefusal),
+    ];
 
     const fn servers(self) -> &'static [Server] {
         match self {
             Self::Echo => &[Server::Memory, Server::Full, Server::Normal, Server::Transaction],
             Self::Model => &[Server::Memory, Server::Full, Server::Normal],
             Self::Unauthorized | Self::OverLimit => &[Server::Memory, Server::Full],
+            Self::Observed | Self::ObservedRefusal => &[Server::Unobserved, Server::Observed],
         }
     }
 
@@ -90,8 +107,8 @@ impl Scenario {
 
     const fn status(self) -> u16 {
         match self {
-            Self::Echo | Self::Model => 200,
-            Self::Unauthorized => 401,
+            Self::Echo | Self::Model | Self::Observed => 200,
+            Self::Unauthorized | Self::ObservedRefusal => 401,
             Self::OverLimit => 429,
         }
     }
@@ -142,7 +159,7 @@ fn measure(
     let token = pair(banner.addr, banner.pairing_code.as_deref().unwrap_or_default())?;
     let idle_kib = process.memory()?.resident_kib;
     let request: Request = match scenario {
-        Scenario::Unauthorized => Arc::new(webhook_without_token),
+        Scenario::Unauthorized | Scenario::ObservedRefusal => Arc::new(webhook_without_token),
         _ => Arc::new(move |sequence, out| webhook_request(&token, sequence, out)),
     };
     let load = Load {
@@ -174,7 +191,7 @@ fn command(
     let baseline = match server {
         Server::Memory => Some("memory"),
         Server::Transaction => Some("transaction"),
-        Server::Full | Server::Normal => None,
+        Server::Full | Server::Normal | Server::Unobserved | Server::Observed => None,
     };
     let mut command = Command::new(if baseline.is_some() { &settings.this } else { &settings.gateway });
     command.current_dir(folder).stderr(Stdio::inherit());
@@ -184,7 +201,14 @@ fn command(
     }
     command.args(["serve", "--port", "0", "--print-json"]);
     command.env("MOORGATE_GATEWAY__WEBHOOK_RATE_LIMIT_PER_MINUTE", scenario.limit());
-    command.env("MOORGATE_DATABASE__SYNCHRONOUS", if server == Server::Full { "full" } else { "normal" });
+    command.env("MOORGATE_DATABASE__SYNCHRONOUS", if server == Server::Normal { "normal" } else { "full" });
+    let is_observed = server == Server::Observed;
+    command.env("MOORGATE_OBSERVABILITY__REQUEST_LOG", if is_observed { "all" } else { "off" });
+    let backend = if server == Server::Unobserved { "none" } else { "prometheus" };
+    command.env("MOORGATE_OBSERVABILITY__BACKEND", backend);
+    if let (true, Ok(log)) = (is_observed, std::fs::File::create(folder.join("log"))) {
+        command.stderr(log);
+    }
     if let Some(url) = model_url {
         command.env("MOORGATE_PROVIDER__KIND", "openai").env("MOORGATE_PROVIDER__MODEL", "bench");
         command.env("MOORGATE_PROVIDER__BASE_URL", url);
@@ -211,7 +235,7 @@ fn print_table(servers: &[Server], measured: &[Vec<Measured>]) {
     let mut table = Table::new(&[
         "server",
         "requests/s",
-        "of memory",
+        "of the first",
         "of a transaction each",
         "p50",
         "p99",
