@@ -38,3 +38,29 @@ fuzz seconds="60":
         mkdir -p fuzz/corpus/$target; \
         cargo +nightly fuzz run -s none $target fuzz/corpus/$target fuzz/seeds/$target -- -max_total_time={{seconds}} -max_len=8192 || exit 1; \
     done
+
+# Random sequences against the model: 1000 steps in each
+model sequences="100" seed="":
+    MOORGATE_TEST_SEQUENCES={{sequences}} {{ if seed == "" { "" } else { "MOORGATE_TEST_SEED=" + seed } }} \
+        cargo test --test gateway sequence::random -- --nocapture
+
+# Histories of many clients at once, checked for linearizability
+linear histories="500":
+    MOORGATE_TEST_HISTORIES={{histories}} cargo test --test gateway linear -- --nocapture
+
+# The writer and its callers in orders that are chosen at random, callers dropped at any await
+interleave schedules="5000":
+    MOORGATE_TEST_SCHEDULES={{schedules}} cargo test --lib interleaving -- --nocapture
+
+# The store fails at each step of SQLite's machine, and the program at each call that changes the disk
+fault-sweep calls="300":
+    MOORGATE_TEST_STRIDE=1 cargo test --lib sqlite::tests::fault -- --nocapture
+    MOORGATE_TEST_CALLS={{calls}} cargo test --test gateway disk::fault -- --nocapture
+
+# Power cuts at random moments, with `full` and with `normal`
+power-loss cuts="1000":
+    MOORGATE_TEST_POWER_CUTS={{cuts}} cargo test --test gateway disk::power -- --nocapture
+
+# `kill -9` at random moments under load, at most 250 times
+crash-test kills="250":
+    MOORGATE_TEST_KILLS={{kills}} cargo test --test gateway kills -- --nocapture

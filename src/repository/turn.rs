@@ -23,7 +23,9 @@ pub trait TurnRepository: Send + Sync {
     /// written when this returns.
     async fn claim(&self, new: NewTurn, now: Millis) -> Result<ClaimOutcome, StoreError>;
 
-    /// Writes the claim, so that the work survives a crash. Work may start before this returns; an answer may not leave.
+    /// Writes the claim, so that the work survives a crash. Work may start before this returns; an answer may not leave. To be
+    /// awaited to its end, and so is [`settle`](Self::settle) of what was begun: who stops waiting leaves to the next start what
+    /// is on record.
     async fn begin(&self, lease: &mut Lease, now: Millis) -> Result<Written, StoreError>;
 
     /// Writes what came of the work, and the claim with it if it was not begun: an answer is kept with its key, a

@@ -137,11 +137,11 @@ fn keep_owner(database: &Path, part: &Path) -> Result<(), UpkeepError> {
 fn keep(database: &Path, kept: &Path) -> Result<(), UpkeepError> {
     // Some file systems have no links: there the name is without a file for a moment.
     fs::hard_link(database, kept).or_else(|_| fs::rename(database, kept)).map_err(UpkeepError::file(kept))?;
-    move_journals(database, Some(kept))?;
-    sync_folder_of(database)
+    move_journals(database, Some(kept))
 }
 
-/// Takes away what SQLite would apply to the next file of this name. A settled file has none of it.
+/// Takes away what SQLite would apply to the next file of this name, and waits until that is on disk: were it put off until the
+/// next file has its name, a loss of power in between would leave both. A settled file has none of it.
 fn move_journals(database: &Path, kept: Option<&Path>) -> Result<(), UpkeepError> {
     for suffix in ["-wal", "-journal"] {
         let journal = with_suffix(database, suffix);
@@ -152,5 +152,6 @@ fn move_journals(database: &Path, kept: Option<&Path>) -> Result<(), UpkeepError
             _ => remove(&journal)?,
         }
     }
-    remove(&with_suffix(database, "-shm"))
+    remove(&with_suffix(database, "-shm"))?;
+    sync_folder_of(database)
 }

@@ -40,12 +40,15 @@ const PAUSE_OF_PRUNE: Duration = Duration::from_millis(15);
 pub(super) type Cursor = (String, String);
 
 /// Begins a run. If the clock was set back since the last one, what is on record goes back with it, so that nothing lasts
-/// longer for it than it would have; but for hits, which count from now.
+/// longer for it than it would have, nor ends sooner; but for hits, which count from now. Then nothing on record lies ahead,
+/// so that the next run finds no clock that was set back, unless it was set again.
 pub(super) async fn begin_run(conn: &mut SqliteConnection, now: Millis) -> Result<i64, sqlx::Error> {
     use sqlx::Connection as _;
     let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
-    let set_back = newest_moment(&mut tx).await?.since(now);
-    set_back_by(&mut tx, set_back, now).await?;
+    let newest = newest_moment(&mut tx).await?;
+    set_back_by(&mut tx, newest.since(now), now).await?;
+    // Hits that had left their windows would come back into them.
+    while newest > now && forget_hits(&mut tx, newest).await? > 0 {}
     let (pid, version) = (i64::from(std::process::id()), env!("CARGO_PKG_VERSION"));
     let run = sqlx::query!(
         r#"INSERT INTO server_run (started_at_ms, pid, version) VALUES (?1, ?2, ?3) RETURNING id AS "id!: i64""#,
@@ -85,8 +88,7 @@ pub(super) async fn newest_moment(conn: &mut SqliteConnection) -> Result<Millis,
     Ok(Millis(newest.at))
 }
 
-/// Failures, lockouts and answered keys keep the age they had, pauses before another try their length, and codes that would
-/// be issued later than now their age.
+/// Failures, lockouts, answered keys and codes keep the age they had, pauses before another try their length.
 async fn set_back_by(conn: &mut SqliteConnection, by: Duration, now: Millis) -> Result<(), sqlx::Error> {
     if by.is_zero() {
         return Ok(());
@@ -109,9 +111,8 @@ async fn set_back_by(conn: &mut SqliteConnection, by: Duration, now: Millis) -> 
     .await?;
     sqlx::query!(
         "UPDATE pairing_code SET issued_at_ms = issued_at_ms - ?1, expires_at_ms = expires_at_ms - ?1
-         WHERE state = 'live' AND issued_at_ms > ?2",
-        by_ms,
-        now.0
+         WHERE state = 'live'",
+        by_ms
     )
     .execute(&mut *conn)
     .await?;
@@ -128,7 +129,31 @@ async fn set_back_by(conn: &mut SqliteConnection, by: Duration, now: Millis) -> 
     )
     .execute(&mut *conn)
     .await?;
+    set_times_back(conn, by_ms, now).await?;
     set_ids_back(conn, now).await
+}
+
+/// The newest messages and deliveries tell what time it was: those that lie ahead go back.
+async fn set_times_back(conn: &mut SqliteConnection, by_ms: i64, now: Millis) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE message SET received_at_ms = received_at_ms - ?1, finished_at_ms = finished_at_ms - ?1
+         WHERE id > coalesce((SELECT id FROM message WHERE max(received_at_ms, coalesce(finished_at_ms, 0)) <= ?2
+                              ORDER BY id DESC LIMIT 1), -1)",
+        by_ms,
+        now.0
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "UPDATE delivery SET created_at_ms = created_at_ms - ?1, finished_at_ms = finished_at_ms - ?1
+         WHERE id > coalesce((SELECT id FROM delivery WHERE max(created_at_ms, coalesce(finished_at_ms, 0)) <= ?2
+                              ORDER BY id DESC LIMIT 1), -1)",
+        by_ms,
+        now.0
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Ids, nonces and memories are forgotten in their order, so none may lie ahead.

@@ -1,6 +1,9 @@
 //! The store on a database that may not grow (SQLite's own error for that, which a limit on pages gives everywhere), and a
 //! backup that is stopped.
 
+mod fault;
+mod interleaving;
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;

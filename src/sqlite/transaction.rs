@@ -8,7 +8,11 @@ use sqlx::SqliteConnection;
 
 /// Begins a transaction that will write: it waits for the lock here, or not at all.
 pub(super) async fn begin(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    run(conn, "BEGIN IMMEDIATE").await
+    let begun = run(conn, "BEGIN IMMEDIATE").await;
+    if begun.is_err() {
+        run(conn, "ROLLBACK").await.ok(); // it may have begun all the same, and no other could begin then
+    }
+    begun
 }
 
 /// Begins a transaction that only reads, all of it as of one moment.

@@ -2,6 +2,7 @@
 
 mod backup;
 mod busy;
+mod clock;
 mod edit;
 mod failure;
 mod file;

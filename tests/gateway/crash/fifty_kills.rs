@@ -14,10 +14,12 @@ use crate::support::{
     model_server::ModelServer,
     process::{LONGEST_WAIT, Process},
     random::{Random, seed},
+    size::size,
 };
 use ledger::{Answer, Message, model_of};
 use load::{Load, work};
 
+/// How often it is killed, where `MOORGATE_TEST_KILLS` does not say another number.
 const KILLS: usize = 50;
 const WORKERS: usize = 6;
 /// Requests that one client may make in a minute: so few that they are used up within two or three runs, however slow those are.
@@ -36,7 +38,7 @@ async fn after_fifty_kills_under_load_every_promise_holds() {
     let (folder, model) = (TempDir::new().unwrap(), ModelServer::start());
     model.delay(random.fork(), 8);
     let load = Arc::new(Load::new());
-    for run in 1..=KILLS {
+    for run in 1..=kills() {
         let process = start(folder.path(), &model, run, &load);
         let known = load.ledger().messages.clone();
         check((run, &process), &model, &known, &mut random).await;
@@ -58,6 +60,10 @@ async fn after_fifty_kills_under_load_every_promise_holds() {
     load.ledger().check_limit(LIMIT);
 }
 
+fn kills() -> usize {
+    size("MOORGATE_TEST_KILLS", KILLS)
+}
+
 fn start(folder: &Path, model: &ModelServer, run: usize, load: &Load) -> Process {
     let (name, limit, tokens) = (model_of(run), LIMIT.to_string(), load.tokens.join(","));
     let mut env = model.env(&name).to_vec();
@@ -69,7 +75,7 @@ fn start(folder: &Path, model: &ModelServer, run: usize, load: &Load) -> Process
 }
 
 fn start_without_limit(folder: &Path, model: &ModelServer) -> Process {
-    let name = model_of(KILLS + 1);
+    let name = model_of(kills() + 1);
     let mut env = model.env(&name).to_vec();
     env.push(NO_LIMIT);
     Process::start(folder, &env)
@@ -124,7 +130,7 @@ async fn settle(process: &Process, model: &ModelServer, load: &Load) {
     }
     for (message, reply) in retries.join_all().await {
         assert_eq!(reply.status, 200, "{message:?}: {reply:?}");
-        let answer = Answer::of(&reply, KILLS + 1);
+        let answer = Answer::of(&reply, kills() + 1);
         assert!(message.answer.as_ref().is_none_or(|first| first.is_same(&answer)), "{message:?}: {reply:?}");
         assert_ran_for_its_answer_only(model, &message, &answer);
     }

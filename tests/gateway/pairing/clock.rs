@@ -95,6 +95,19 @@ async fn a_code_lives_its_hour_when_the_clock_is_set_back_over_a_restart() {
     }
 }
 
+/// Failure 17: codes never expired. A small step back made a code live longer by it.
+#[tokio::test]
+async fn a_code_lives_its_hour_when_the_clock_is_set_back_a_little_over_a_restart() {
+    for (after, status) in [(just_before(50 * MINUTE), 200), (50 * MINUTE, 403)] {
+        let gateway = start().await;
+        let code = gateway.code.clone().unwrap();
+        gateway.clock.advance(10 * MINUTE);
+        let gateway = restart_with_clock_set(gateway, -300_000).await;
+        gateway.clock.advance(after);
+        assert_eq!(gateway.client.pair(&code).await.status, status);
+    }
+}
+
 /// Failure 5: after a crash there is no note of when the gateway stopped, only of what it did last.
 #[tokio::test]
 async fn a_clock_set_back_over_a_crash_changes_no_lockout() {

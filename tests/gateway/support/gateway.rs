@@ -4,9 +4,9 @@
 use std::{net::SocketAddr, path::PathBuf, process::Command, sync::Arc};
 
 use moorgate::{
-    app::{App, Parts, StartError},
+    app::{App, Parts, StartError, database_settings},
     config::{Config, Inputs, Override, load},
-    sqlite::UpkeepError,
+    sqlite::{Finding, UpkeepError, check},
     system::{Clock, Entropy, SystemEntropy},
 };
 use tempfile::TempDir;
@@ -112,6 +112,21 @@ impl Gateway {
         Self::of(app, self.clock.clone(), self.model.clone(), config, self.take_folder())
     }
 
+    /// Leaves it behind as `kill -9` would, and starts again on a copy of what is on disk, with the same clock and a new
+    /// model. Nobody may write to the database meanwhile, nor checkpoint it.
+    pub async fn killed(self) -> Self {
+        let (folder, mut config) = (TempDir::new().unwrap(), self.config.clone());
+        // First the file, then its WAL: what a checkpoint writes to the one stays in the other.
+        for suffix in ["", "-wal"] {
+            let name = format!("moorgate.db{suffix}");
+            std::fs::copy(self.folder.path().join(&name), folder.path().join(&name)).unwrap();
+        }
+        config.database.path = folder.path().join("moorgate.db");
+        let (clock, model) = (self.clock.clone(), TestModel::new());
+        let app = start(&config, &clock, &model).await.unwrap();
+        Self::of(app, clock, model, config, folder)
+    }
+
     /// Tries to start another gateway on the same file.
     pub async fn start_another(&self) -> Result<(), StartError> {
         start(&self.config, &self.clock, &self.model).await.map(drop)
@@ -127,6 +142,11 @@ impl Gateway {
     /// Forgets what has expired by now.
     pub async fn sweep(&self) {
         self.app.as_ref().unwrap().sweep().await.unwrap();
+    }
+
+    /// What breaks a promise in the database.
+    pub async fn findings(&self) -> Vec<Finding> {
+        check(&database_settings(&self.config)).await.unwrap().findings
     }
 
     /// Makes a backup if one is due. Whether it was.

@@ -10,6 +10,7 @@ pub mod random;
 pub mod raw;
 pub mod sender;
 pub mod server;
+pub mod size;
 pub mod time;
 pub mod tool;
 pub mod transaction;

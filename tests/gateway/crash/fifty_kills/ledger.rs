@@ -10,7 +10,7 @@ const WINDOW: Duration = Duration::from_mins(1);
 
 /// The model that the gateway asks in a run: so each call and each answer tells its run. The names sort by it.
 pub fn model_of(run: usize) -> String {
-    format!("run-{run:02}")
+    format!("run-{run:03}")
 }
 
 /// A message that was sent, perhaps more than once.
