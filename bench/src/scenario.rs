@@ -232,10 +232,11 @@ fn print_table(servers: &[Server], measured: &[Vec<Measured>]) {
     let transaction = servers.iter().position(|server| *server == Server::Transaction);
     let slow = transaction.and_then(|at| measured.get(at)).map(|results| rate(results));
     let times = |value: Option<f64>| value.map(|value| format!("{value:.2}")).unwrap_or_default();
+    let of_first = if servers.first() == Some(&Server::Unobserved) { "of unobserved" } else { "of memory" };
     let mut table = Table::new(&[
         "server",
         "requests/s",
-        "of the first",
+        of_first,
         "of a transaction each",
         "p50",
         "p99",
@@ -252,7 +253,7 @@ fn print_table(servers: &[Server], measured: &[Vec<Measured>]) {
             latency(results, |report| report.p50),
             latency(results, |report| report.p99),
             format!(
-                "{:.0} µs",
+                "{:.1} µs",
                 median(&results.iter().map(|result| result.cpu_us).collect::<Vec<_>>()).unwrap_or(0.0)
             ),
             mib(results, |result| result.idle_kib),
