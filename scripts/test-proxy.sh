@@ -33,6 +33,7 @@ expect() {
 
 export MOORGATE_CHANNELS_CONFIG__WHATSAPP__ACCESS_TOKEN=t MOORGATE_CHANNELS_CONFIG__WHATSAPP__PHONE_NUMBER_ID=1
 export MOORGATE_CHANNELS_CONFIG__WHATSAPP__APP_SECRET=s MOORGATE_CHANNELS_CONFIG__WHATSAPP__VERIFY_TOKEN=v
+export MOORGATE_GATEWAY__TRUST_FORWARDED_HEADERS=true MOORGATE_GATEWAY__TRUSTED_PROXIES=127.0.0.1
 "$moorgate" serve --port 0 --print-json >banner 2>moorgate.log &
 processes=$!
 for _ in $(seq 100); do
@@ -77,6 +78,14 @@ done
 
 expect 200 "$url/ready"
 expect 404 "$url/metrics"
+
+# A client that claims to be others is locked out, and they are not.
+guess() { # guess STATUS FROM CLAIMED
+    expect "$1" -4 --interface "$2" -X POST "$url/pair" -H 'X-Pairing-Code: x' -H "X-Forwarded-For: $3" -H "Forwarded: for=$3"
+}
+for number in 1 2 3 4 5; do guess 403 127.0.0.5 "127.0.9.$number"; done
+guess 429 127.0.0.5 127.0.9.6
+guess 403 127.0.0.6 127.0.0.5
 expect 200 -X POST "$url/pair" -H "X-Pairing-Code: $code"
 token=$(sed -n 's/.*"token":"\([^"]*\)".*/\1/p' answer)
 post() {

@@ -5,6 +5,7 @@ mod backup;
 mod beside;
 mod core;
 pub mod doctor;
+mod edge;
 mod error;
 mod model;
 mod part;
@@ -19,11 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::Config,
     domain::{channel::ChannelKind, pairing::PairingCode},
-    http::{
-        self, AppState, StateParts,
-        bind::{self, BindError},
-        server,
-    },
+    http::{self, AppState, RequestIds, StateParts, server::ServerParts},
     provider::Provider,
     repository::{StoreError, TokenRepository as _, TurnRepository as _},
     service::{inbox::InboxService, turn::TurnService},
@@ -32,9 +29,13 @@ use crate::{
     telemetry::otlp::Pushes,
 };
 
-use self::core::{Core, agent, open_store, pairing_service};
+use self::{
+    core::{Core, agent, open_store, pairing_service},
+    edge::Edge,
+};
 
 pub use beside::{models, open_beside};
+pub use edge::Inherited;
 pub use error::StartError;
 pub use part::{backup_schedule, database_settings, token_hashes};
 
@@ -49,11 +50,18 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
     /// The model; `None`: the one that the configuration names.
     pub provider: Option<Arc<dyn Provider>>,
+    /// Sockets that are open already.
+    pub inherited: Inherited,
 }
 
 impl Default for Parts {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock::new()), entropy: Arc::new(SystemEntropy), provider: None }
+        Self {
+            clock: Arc::new(SystemClock::new()),
+            entropy: Arc::new(SystemEntropy),
+            provider: None,
+            inherited: Inherited::default(),
+        }
     }
 }
 
@@ -77,14 +85,14 @@ impl App {
     ///
     /// # Errors
     /// [`StartError`]; then nothing runs, and nothing was issued.
-    pub async fn start(config: &Config, parts: Parts) -> Result<Self, StartError> {
+    pub async fn start(config: &Config, mut parts: Parts) -> Result<Self, StartError> {
+        let inherited = std::mem::take(&mut parts.inherited);
         let (core, chain) = Core::new(config, parts)?;
         let settings = part::http_settings(config)?;
         let gateway = &config.gateway;
-        let listener = bind::listen(&gateway.host, gateway.port, gateway.allow_public_bind).await?;
-        let failed = |source| BindError::Listen { address: gateway.host.clone(), source };
-        let address = listener.local_addr().map_err(failed)?;
-        let run_tag = random(&*core.entropy)?;
+        let edge = Edge::open(config, inherited).await?;
+        let address = edge.address;
+        let request_ids = Arc::new(RequestIds::new(random(&*core.entropy)?));
 
         let store = open_store(config, &core).await?;
         store.import(part::paired_tokens(config), core.clock.now()).await?;
@@ -104,6 +112,7 @@ impl App {
 
         let stopping = CancellationToken::new();
         let backups = backup::Backups::start(config, &core, stopping.clone());
+        let source = settings.client_source.clone();
         let state = AppState::new(StateParts {
             pairing,
             limits: store.clone(),
@@ -115,11 +124,16 @@ impl App {
             metrics: Arc::clone(&core.metrics),
             settings,
             stopping: stopping.clone(),
-            run_tag,
+            request_ids: Arc::clone(&request_ids),
         });
-        let limits = part::connection_limits(config);
-        let server = server::serve(listener, http::router(state), limits, core.metrics, stopping.clone());
-        let server = tokio::spawn(server);
+        let parts = ServerParts {
+            router: http::router(state),
+            limits: part::connection_limits(config),
+            source,
+            request_ids,
+            events: core.metrics,
+        };
+        let server = tokio::spawn(edge.serve(parts, stopping.clone()));
         let background = tokio::spawn(background::run(store.clone(), Arc::clone(&inbox), stopping.clone()));
         let (grace, pushes) = (gateway.shutdown_grace, core.pushes);
         Ok(Self {

@@ -8,7 +8,10 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use moorgate::{
     domain::{conversation::HistoryLimit, delivery::Backoff},
-    http::{self, AppState, ClientSource, HttpSettings, RequestLog, StateParts, server},
+    http::{
+        self, AppState, ClientSource, HttpSettings, RequestIds, RequestLog, StateParts,
+        server::{self, Limits, Listener, ServerParts},
+    },
     outbound::Client,
     provider::{Chain, ChainParts, ChainSettings, Echo, Link, ModelSettings, OpenAi, Provider},
     repository::{
@@ -84,8 +87,14 @@ pub async fn serve(settings: &Settings) -> Result<(), String> {
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let state = state(repositories, provider(settings.model_url.as_deref())?)?;
     println!(r#"{{"url":"http://{address}","pairing_code":"000000","database":""}}"#);
-    let (router, limits) = (http::router(state), server::Limits::default());
-    server::serve(listener, router, limits, Arc::new(()), CancellationToken::new()).await;
+    let parts = ServerParts {
+        router: http::router(state),
+        limits: Limits::default(),
+        source: ClientSource::default(),
+        request_ids: request_ids(),
+        events: Arc::new(()),
+    };
+    server::serve(Listener::Network(listener), parts, CancellationToken::new()).await;
     Ok(())
 }
 
@@ -173,6 +182,10 @@ fn state(repositories: Repositories, provider: Arc<dyn Provider>) -> Result<AppS
             request_log: RequestLog::Off,
         },
         stopping: CancellationToken::new(),
-        run_tag: *b"baseline",
+        request_ids: request_ids(),
     }))
+}
+
+fn request_ids() -> Arc<RequestIds> {
+    Arc::new(RequestIds::new(*b"baseline"))
 }

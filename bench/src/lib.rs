@@ -2,6 +2,7 @@
 
 pub mod baseline;
 pub mod burst;
+pub mod crowd;
 pub mod load;
 pub mod message;
 pub mod model_server;

@@ -95,17 +95,23 @@ pub(super) fn http_settings(config: &Config) -> Result<HttpSettings, BadSecret> 
 
 /// Whom a request is from.
 pub(super) fn client_source(config: &Config) -> ClientSource {
-    let gateway = &config.gateway;
-    ClientSource::new(match (gateway.trust_forwarded_headers, &gateway.trusted_proxies) {
+    let trust = &config.gateway.proxies;
+    let introducers = if trust.protocol { trust.networks.clone() } else { Vec::new() };
+    let proxies = match (trust.headers, &trust.networks) {
         (false, _) => Proxies::Nobody,
         (true, networks) if networks.is_empty() => Proxies::Anybody,
-        (true, networks) => Proxies::Known(networks.clone(), gateway.forwarded_header),
-    })
+        (true, networks) => Proxies::Known(networks.clone(), trust.header),
+    };
+    ClientSource::new(proxies).introduced_by(introducers)
 }
 
 pub(super) fn connection_limits(config: &Config) -> Limits {
     Limits {
         max_connections: config.gateway.max_connections as usize,
+        max_connections_per_address: config.gateway.max_connections_per_address as usize,
+        max_head_bytes: config.gateway.max_head_bytes,
+        max_headers: config.gateway.max_headers,
+        http2_max_streams: config.gateway.http2_max_streams,
         header_timeout: config.gateway.header_timeout,
         idle_timeout: config.gateway.idle_timeout,
         ..Limits::default()

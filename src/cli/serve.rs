@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, FileArgs, load, print};
+use super::{Failure, FileArgs, file_limit, inherited::inherited, load, print};
 use crate::{
     app::{App, Parts},
     config::{Config, LogFormat, LogLevel, Model, Override, ProviderKind},
@@ -47,6 +47,7 @@ pub(super) fn run(arguments: ServeArgs) -> Result<(), Failure> {
     logs::init(format, level_name(config.observability.log_level))
         .map_err(|error| Failure::new(Failure::CONFIGURATION, error))?;
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    file_limit::raise((config.gateway.max_connections + config.gateway.operator_max_connections).into());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Failure::UNAVAILABLE, error))?;
     let served = runtime.block_on(serve(&config, arguments.print_json));
@@ -58,7 +59,7 @@ async fn serve(config: &Config, print_json: bool) -> Result<(), Failure> {
     let unavailable = |error| Failure::new(Failure::UNAVAILABLE, error);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(unavailable)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(unavailable)?;
-    let app = App::start(config, Parts::default()).await?;
+    let app = App::start(config, Parts { inherited: inherited()?, ..Parts::default() }).await?;
     print(if print_json { json_banner(config, &app) } else { banner(config, &app) });
     either(&mut interrupt, &mut terminate).await;
     tracing::info!("stopping: what is in flight is finished first; a second signal exits at once");
@@ -117,6 +118,9 @@ fn banner(config: &Config, app: &App) -> String {
         line("Channels:", &channels.join(", "));
     }
     line("Look at:", "/health, /ready, /metrics");
+    if let Some(path) = &config.gateway.operator_socket {
+        line("Operator:", &path.display().to_string());
+    }
     let minutes = config.gateway.pairing_code_ttl.as_secs().div_ceil(60);
     match app.pairing_code() {
         Some(code) => write!(

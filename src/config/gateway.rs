@@ -1,9 +1,9 @@
 //! `[gateway]`: where it listens, who may talk to it, and how much.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use super::reader::Reader;
-use crate::domain::{forwarded::ForwardedHeader, network::Network, secret::Secret};
+use super::{proxy::ProxyTrust, reader::Reader};
+use crate::domain::secret::Secret;
 
 const WEEK_SECS: u64 = 7 * 24 * 60 * 60;
 
@@ -20,12 +20,8 @@ pub struct Gateway {
     pub paired_tokens: Vec<PairedToken>,
     /// Whether `host` may be one that other machines can reach.
     pub allow_public_bind: bool,
-    /// Whether what a request says of its client is believed.
-    pub trust_forwarded_headers: bool,
-    /// Whose requests; none is anybody's.
-    pub trusted_proxies: Vec<Network>,
-    /// Which header those write.
-    pub forwarded_header: ForwardedHeader,
+    /// Whose word about clients is taken.
+    pub proxies: ProxyTrust,
     /// Requests to `/pair` per client within any 60 s; 0 is no limit.
     pub pair_rate_limit_per_minute: u32,
     /// Requests to `/webhook` per client within any 60 s; 0 is no limit.
@@ -50,8 +46,20 @@ pub struct Gateway {
     pub header_timeout: Duration,
     /// How long a connection may stay open between requests.
     pub idle_timeout: Duration,
+    /// The longest request head, in bytes.
+    pub max_head_bytes: usize,
+    /// The most header lines of a request.
+    pub max_headers: usize,
     /// Connections open at once.
     pub max_connections: u32,
+    /// Connections open at once from one address.
+    pub max_connections_per_address: u32,
+    /// Requests at once on a connection of HTTP/2; `None`: HTTP/2 is not spoken.
+    pub http2_max_streams: Option<u32>,
+    /// Where the operator's socket is.
+    pub operator_socket: Option<PathBuf>,
+    /// Connections open at once on it.
+    pub operator_max_connections: u32,
     /// Messages at work at once.
     pub max_in_flight: u32,
     /// How long a shutdown waits for what is in flight; zero does not wait.
@@ -60,27 +68,13 @@ pub struct Gateway {
 
 impl Gateway {
     pub(super) fn read(r: &mut Reader<'_>) -> Self {
-        let trusted_proxies = r.list(
-            "gateway.trusted_proxies",
-            "an IP address, or a block of them such as 10.0.0.0/8",
-            |text| text.parse().ok(),
-        );
-        let gateway = Self {
+        Self {
             host: r.required_text("gateway.host"),
             port: r.integer("gateway.port", 0..=u16::MAX),
             require_pairing: r.flag("gateway.require_pairing"),
             paired_tokens: r.secrets("gateway.paired_tokens").into_iter().map(PairedToken::from).collect(),
             allow_public_bind: r.flag("gateway.allow_public_bind"),
-            trust_forwarded_headers: r.flag("gateway.trust_forwarded_headers"),
-            trusted_proxies,
-            forwarded_header: r.word(
-                "gateway.forwarded_header",
-                &[
-                    ("either", ForwardedHeader::Either),
-                    ("x-forwarded-for", ForwardedHeader::XForwardedFor),
-                    ("forwarded", ForwardedHeader::Forwarded),
-                ],
-            ),
+            proxies: ProxyTrust::read(r),
             pair_rate_limit_per_minute: r.integer("gateway.pair_rate_limit_per_minute", 0..=1_000_000),
             webhook_rate_limit_per_minute: r.integer("gateway.webhook_rate_limit_per_minute", 0..=1_000_000),
             rate_limit_max_keys: r.integer("gateway.rate_limit_max_keys", 1..=1_000_000),
@@ -93,26 +87,16 @@ impl Gateway {
             max_body_bytes: r.integer("gateway.max_body_bytes", 1024..=16 * 1024 * 1024),
             header_timeout: r.seconds("gateway.header_timeout_secs", 1..=300),
             idle_timeout: r.seconds("gateway.idle_timeout_secs", 1..=3600),
+            max_head_bytes: r.integer("gateway.max_head_bytes", 8192..=1024 * 1024),
+            max_headers: r.integer("gateway.max_headers", 16..=1000),
             max_connections: r.integer("gateway.max_connections", 1..=1_000_000),
+            max_connections_per_address: r.integer("gateway.max_connections_per_address", 1..=1_000_000),
+            http2_max_streams: Some(r.integer("gateway.http2_max_streams", 1..=10_000))
+                .filter(|_| r.flag("gateway.http2")),
+            operator_socket: r.optional_text("gateway.operator_socket").map(PathBuf::from),
+            operator_max_connections: r.integer("gateway.operator_max_connections", 1..=100_000),
             max_in_flight: r.integer("gateway.max_in_flight", 1..=100_000),
             shutdown_grace: r.seconds("gateway.shutdown_grace_secs", 0..=3600),
-        };
-        gateway.warn_of_trust(r);
-        gateway
-    }
-
-    /// Who may choose its own address can have as many as it likes, and those of others.
-    fn warn_of_trust(&self, r: &mut Reader<'_>) {
-        const PROXIES: &str = "gateway.trusted_proxies";
-        const TRUST: &str = "gateway.trust_forwarded_headers";
-        let danger =
-            "any client can choose its address, and so escape limits and lockouts or turn them on others";
-        if !self.trust_forwarded_headers && !self.trusted_proxies.is_empty() {
-            r.warning(PROXIES, format!("{PROXIES} is not used: {TRUST} is false"));
-        } else if self.trust_forwarded_headers && self.trusted_proxies.is_empty() {
-            r.warning(TRUST, format!("{TRUST} is true without {PROXIES}: {danger}"));
-        } else if self.trusted_proxies.iter().any(Network::is_everybody) {
-            r.warning(PROXIES, format!("{PROXIES} names everybody: {danger}"));
         }
     }
 }

@@ -8,6 +8,9 @@ use std::{
 
 use super::id::TokenId;
 
+/// How the operator's socket is written.
+const OPERATOR: &str = "operator";
+
 /// A client's address: an IPv4 address, or the /64 of an IPv6 address, since whoever has one address of a /64
 /// has them all. An IPv4 address mapped into IPv6 is the IPv4 address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,6 +19,8 @@ pub enum ClientAddress {
     V4(Ipv4Addr),
     /// The upper 64 bits of an IPv6 address.
     V6Prefix(u64),
+    /// Whoever can open the operator's socket. Nobody on the network can be this client, and use up its limits.
+    Operator,
 }
 
 impl From<IpAddr> for ClientAddress {
@@ -31,6 +36,7 @@ impl fmt::Display for ClientAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::V4(v4) => v4.fmt(f),
+            Self::Operator => f.write_str(OPERATOR),
             Self::V6Prefix(prefix) => write!(f, "{}/64", Ipv6Addr::from_bits(u128::from(*prefix) << 64)),
         }
     }
@@ -45,6 +51,9 @@ impl FromStr for ClientAddress {
     type Err = NotAnAddress;
 
     fn from_str(text: &str) -> Result<Self, NotAnAddress> {
+        if text == OPERATOR {
+            return Ok(Self::Operator);
+        }
         let address = text.strip_suffix("/64").unwrap_or(text);
         address.parse::<IpAddr>().map(Self::from).map_err(|_| NotAnAddress)
     }
@@ -101,7 +110,7 @@ mod tests {
 
     #[test]
     fn what_is_displayed_is_read_back() {
-        for text in ["192.0.2.7", "2001:db8:1:2::/64"] {
+        for text in ["192.0.2.7", "2001:db8:1:2::/64", "operator"] {
             assert_eq!(text.parse::<ClientAddress>().unwrap().to_string(), text);
             let owner = format!("addr:{text}");
             assert_eq!(owner.parse::<Owner>().unwrap().to_string(), owner);

@@ -97,7 +97,7 @@ fn caller_of(element: &[u8]) -> Option<Hop> {
     for pair in parts(element, b';') {
         let equals = pair.iter().position(|byte| *byte == b'=')?;
         let (name, value) = (&pair[..equals], value_of(&pair[equals + 1..])?);
-        if !name.iter().all(is_token_byte) {
+        if !name.iter().copied().all(is_token_byte) {
             return None;
         }
         if name.eq_ignore_ascii_case(b"for") && caller.replace(node(&value)).is_some() {
@@ -108,8 +108,8 @@ fn caller_of(element: &[u8]) -> Option<Hop> {
 }
 
 /// What a name is made of (RFC 9110, section 5.6.2).
-fn is_token_byte(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// The parts of a text between separators that are not in quotes; blank ones do not count.

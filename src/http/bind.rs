@@ -50,6 +50,20 @@ pub async fn listen(host: &str, port: u16, allow_public: bool) -> Result<TcpList
     TcpListener::bind(&addresses[..]).await.map_err(failed)
 }
 
+/// Takes over a listener that whoever started the gateway has opened.
+///
+/// # Errors
+/// [`BindError`], among them that its address is public and may not be.
+pub fn adopt(listener: std::net::TcpListener, allow_public: bool) -> Result<TcpListener, BindError> {
+    let failed = |source| BindError::Listen { address: "the socket that was handed over".to_owned(), source };
+    let address = listener.local_addr().map_err(failed)?;
+    if !allow_public && !is_local(address.ip()) {
+        return Err(BindError::Public(address.to_string()));
+    }
+    listener.set_nonblocking(true).map_err(failed)?;
+    TcpListener::from_std(listener).map_err(failed)
+}
+
 /// Whether other machines could reach a server on `host`.
 ///
 /// # Errors
@@ -130,6 +144,14 @@ mod tests {
             assert!(matches!(listen(host, 0, false).await, Err(BindError::Public(_))), "{host}");
         }
         assert!(listen("0.0.0.0", 0, true).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_is_handed_over_is_guarded_like_one_of_ours() {
+        let open = |address: &str| std::net::TcpListener::bind(address).unwrap();
+        assert!(adopt(open("127.0.0.1:0"), false).is_ok());
+        assert!(matches!(adopt(open("0.0.0.0:0"), false), Err(BindError::Public(_))));
+        assert!(adopt(open("0.0.0.0:0"), true).is_ok());
     }
 
     #[test]

@@ -18,6 +18,7 @@ const X_REAL_IP: &str = "x-real-ip";
 pub struct ClientSource {
     proxies: Proxies,
     tunnel: Option<HeaderName>,
+    introducers: Vec<Network>,
 }
 
 /// Whose word about the client is taken.
@@ -36,7 +37,7 @@ impl ClientSource {
     /// Takes the word of these proxies.
     #[must_use]
     pub fn new(proxies: Proxies) -> Self {
-        Self { proxies, tunnel: None }
+        Self { proxies, ..Self::default() }
     }
 
     /// Also takes the word of a tunnel: its program connects from this machine, and names the client in `header`, as
@@ -44,6 +45,19 @@ impl ClientSource {
     #[must_use]
     pub fn behind_tunnel(self, header: HeaderName) -> Self {
         Self { tunnel: Some(header), ..self }
+    }
+
+    /// Also takes the word of proxies in these networks that begin each connection with a header of the PROXY protocol:
+    /// whom that names is the peer.
+    #[must_use]
+    pub fn introduced_by(self, introducers: Vec<Network>) -> Self {
+        Self { introducers, ..self }
+    }
+
+    /// Whether a connection from there begins with a header of the PROXY protocol.
+    #[must_use]
+    pub fn is_introduced(&self, peer: IpAddr) -> bool {
+        is_one_of(&self.introducers, peer)
     }
 
     /// The client of a request that came from `peer` with these headers.
@@ -59,6 +73,7 @@ impl ClientSource {
     pub fn may_forward(&self, peer: IpAddr) -> bool {
         let is_tunnel = self.tunnel.is_some() && is_this_machine(peer);
         is_tunnel
+            || self.is_introduced(peer)
             || match &self.proxies {
                 Proxies::Nobody => false,
                 Proxies::Anybody => true,

@@ -6,6 +6,7 @@ mod channel;
 mod client_source;
 mod error;
 mod extract;
+mod fixed;
 mod health;
 mod layer;
 mod limit;
@@ -13,6 +14,7 @@ mod metrics;
 mod pair;
 mod ready;
 mod reply;
+mod request_id;
 pub mod server;
 mod state;
 mod webhook;
@@ -28,6 +30,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 pub use channel::path_of as channel_path;
 pub use client_source::{ClientSource, Proxies};
+pub use request_id::RequestIds;
 pub use state::{AppState, HttpSettings, RequestLog, StateParts};
 
 use error::ApiError;

@@ -1,19 +1,11 @@
 //! What handlers share.
 
-use std::{
-    ops::Deref,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
-use http::HeaderValue;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{channel::path_of, client_source::ClientSource};
+use super::{channel::path_of, client_source::ClientSource, request_id::RequestIds};
 use crate::{
     channel::signature::StandardWebhooks,
     domain::{channel::ChannelKind, secret::Secret},
@@ -88,8 +80,8 @@ pub struct StateParts {
     pub settings: HttpSettings,
     /// Cancelled when the gateway begins to stop.
     pub stopping: CancellationToken,
-    /// Random, so that request ids of two runs differ.
-    pub run_tag: [u8; 8],
+    /// Ids for requests that bring none.
+    pub request_ids: Arc<RequestIds>,
 }
 
 /// The memory that large bodies of platforms may take together, in KiB: twenty of the largest that Meta sends.
@@ -103,8 +95,6 @@ pub struct AppState(Arc<Shared>);
 pub struct Shared {
     parts: StateParts,
     started: Duration,
-    run_tag: u64,
-    requests: AtomicU64,
     /// Room for bodies of platforms that are larger than others may be, in KiB.
     pub(super) large_bodies_kib: Semaphore,
 }
@@ -114,14 +104,7 @@ impl AppState {
     #[must_use]
     pub fn new(parts: StateParts) -> Self {
         let started = parts.clock.monotonic();
-        let run_tag = u64::from_le_bytes(parts.run_tag);
-        Self(Arc::new(Shared {
-            parts,
-            started,
-            run_tag,
-            requests: AtomicU64::new(0),
-            large_bodies_kib: Semaphore::new(LARGE_BODIES_KIB),
-        }))
+        Self(Arc::new(Shared { parts, started, large_bodies_kib: Semaphore::new(LARGE_BODIES_KIB) }))
     }
 }
 
@@ -146,13 +129,5 @@ impl Shared {
     #[must_use]
     pub fn uptime(&self) -> Duration {
         self.clock.monotonic().saturating_sub(self.started)
-    }
-
-    /// A request id that no other request of this or another run has.
-    #[must_use]
-    pub fn next_request_id(&self) -> HeaderValue {
-        let number = self.requests.fetch_add(1, Ordering::Relaxed);
-        let id = format!("{:016x}-{number:x}", self.run_tag);
-        HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("-"))
     }
 }

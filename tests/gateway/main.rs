@@ -12,6 +12,7 @@ mod channel;
 mod conversation;
 mod crash;
 mod disk;
+mod edge;
 mod first_steps;
 mod http;
 mod limit;

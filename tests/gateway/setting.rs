@@ -20,9 +20,11 @@ use crate::support::process::Process;
 const OPEN: (&str, &str) = ("gateway.require_pairing", "false");
 
 /// Where keys are proved to be read.
-const PROOFS: [&str; 26] = [
+const PROOFS: [&str; 28] = [
     include_str!("telemetry/log.rs"),
     include_str!("telemetry/trace.rs"),
+    include_str!("edge/operator.rs"),
+    include_str!("edge/reverse_proxy.rs"),
     include_str!("proxy.rs"),
     include_str!("conversation/channel.rs"),
     include_str!("account.rs"),

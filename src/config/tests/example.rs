@@ -5,12 +5,11 @@ use std::{collections::BTreeSet, path::Path, time::Duration};
 use super::{
     super::{
         Channels, Config, Conversation, Database, Gateway, LogFormat, LogLevel, Memory, MetricsBackend,
-        Model, Provider, ProviderKind, Retention, Source, Synchronous, WebhookChannel, environment::variable,
-        load, reader::Reader, setting::Settings,
+        Model, Provider, ProviderKind, ProxyTrust, Retention, Source, Synchronous, WebhookChannel,
+        environment::variable, load, reader::Reader, setting::Settings,
     },
     Folder, config, refusal,
 };
-use crate::domain::forwarded::ForwardedHeader;
 
 const EXAMPLE: &str = include_str!("../../../config.toml.example");
 
@@ -48,9 +47,7 @@ fn the_defaults_are_those_of_the_contract() {
         require_pairing: true,
         paired_tokens: Vec::new(),
         allow_public_bind: false,
-        trust_forwarded_headers: false,
-        trusted_proxies: Vec::new(),
-        forwarded_header: ForwardedHeader::Either,
+        proxies: ProxyTrust::default(),
         pair_rate_limit_per_minute: 10,
         webhook_rate_limit_per_minute: 60,
         rate_limit_max_keys: 10_000,
@@ -63,7 +60,13 @@ fn the_defaults_are_those_of_the_contract() {
         max_body_bytes: 65_536,
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_mins(1),
+        max_head_bytes: 131_072,
+        max_headers: 100,
         max_connections: 4096,
+        max_connections_per_address: 1024,
+        http2_max_streams: None,
+        operator_socket: None,
+        operator_max_connections: 64,
         max_in_flight: 1024,
         shutdown_grace: Duration::from_secs(25),
     };

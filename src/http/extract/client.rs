@@ -21,8 +21,10 @@ impl FromRequestParts<AppState> for Client {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Infallible> {
-        let peer = parts.extensions.get::<Peer>().map(|peer| peer.0.ip());
-        let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        Ok(Self(state.settings.client_source.client_of(peer, &parts.headers)))
+        Ok(Self(match parts.extensions.get::<Peer>() {
+            Some(Peer::Operator) => ClientAddress::Operator,
+            Some(Peer::Address(peer)) => state.settings.client_source.client_of(peer.ip(), &parts.headers),
+            None => IpAddr::V4(Ipv4Addr::UNSPECIFIED).into(),
+        }))
     }
 }

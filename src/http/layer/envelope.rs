@@ -7,16 +7,14 @@ use axum::{
 };
 use http::{
     HeaderValue,
-    header::{
-        CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-        X_FRAME_OPTIONS,
-    },
+    header::{CACHE_CONTROL, HeaderMap},
 };
 
-use super::watch::{Watch, X_REQUEST_ID};
+use super::watch::Watch;
 use crate::{
     http::{
         error::{Cause, Outcome},
+        fixed::{NO_STORE, SECURITY_HEADERS, X_REQUEST_ID},
         state::AppState,
     },
     telemetry::metrics::HttpRoute,
@@ -35,12 +33,10 @@ pub(in crate::http) async fn wrap(State(state): State<AppState>, request: Reques
 
 fn add_headers(headers: &mut HeaderMap, id: HeaderValue, cacheable: bool) {
     headers.insert(X_REQUEST_ID, id);
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
-    headers.insert(CONTENT_SECURITY_POLICY, policy);
+    for (name, value) in SECURITY_HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     if !cacheable {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(NO_STORE));
     }
 }

@@ -7,11 +7,12 @@ use axum::{
     extract::{MatchedPath, Request},
     response::Response,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_LENGTH};
+use http::{HeaderMap, HeaderValue, header::CONTENT_LENGTH};
 
 use crate::{
     http::{
         error::{Cause, Outcome},
+        fixed::X_REQUEST_ID,
         state::{AppState, RequestLog},
     },
     telemetry::{
@@ -22,7 +23,6 @@ use crate::{
     },
 };
 
-pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST_REQUEST_ID: usize = 128;
 
 /// A request under way. Dropped before it was answered, its client has hung up.
@@ -56,7 +56,7 @@ impl Watch {
         let length = request.headers().get(CONTENT_LENGTH);
         let is_counted = state.settings.request_log != RequestLog::Off || state.metrics.traces.is_on();
         Self {
-            id: own_id(request.headers()).unwrap_or_else(|| state.next_request_id()),
+            id: own_id(request.headers()).unwrap_or_else(|| state.request_ids.next()),
             route,
             method,
             body_bytes: length.and_then(|length| length.to_str().ok()?.parse().ok()),

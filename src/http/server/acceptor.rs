@@ -1,26 +1,13 @@
 //! Where connections come from, and what becomes of one that is too many.
 
-use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 
-/// The whole answer to a connection past the cap, with the fixed headers of every other answer. There is no
-/// request, so there is no id.
-const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    Content-Type: application/json; charset=utf-8\r\n\
-    Content-Length: 69\r\n\
-    Cache-Control: no-store\r\n\
-    Retry-After: 1\r\n\
-    X-Content-Type-Options: nosniff\r\n\
-    X-Frame-Options: DENY\r\n\
-    Referrer-Policy: no-referrer\r\n\
-    Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n\
-    Connection: close\r\n\
-    \r\n\
-    {\"error\":\"Too many connections. Please retry later.\",\"retry_after\":1}";
+use super::{operator::OperatorSocket, service::Peer};
 
 /// A source of connections.
 pub(super) trait Acceptor: Send {
@@ -28,43 +15,62 @@ pub(super) trait Acceptor: Send {
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     /// Waits for a connection. Loses none when dropped.
-    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Io, SocketAddr)>> + Send;
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Io, Peer)>> + Send;
 
-    /// Sends a connection away with 503, without waiting for anything.
-    fn refuse(io: Self::Io);
+    /// Sends a connection away with this answer, without waiting for anything.
+    fn refuse(io: Self::Io, answer: &[u8]);
 }
 
 impl Acceptor for TcpListener {
     type Io = TcpStream;
 
-    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+    async fn accept(&mut self) -> io::Result<(TcpStream, Peer)> {
         let (stream, address) = TcpListener::accept(self).await?;
         // Answers are written whole, so waiting for more to send with them only delays them. A socket that
         // cannot do it works all the same.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
-        Ok((stream, address))
+        Ok((stream, Peer::Address(address)))
     }
 
-    fn refuse(stream: TcpStream) {
-        // `TcpStream::try_write` waits for the runtime to see that a new socket is writable; the plain
-        // socket, still non-blocking, does not.
-        if let Ok(stream) = stream.into_std()
-            && let Err(error) = send_refusal(stream)
-        {
-            tracing::debug!(%error, "could not tell a client that too many connections are open");
+    fn refuse(stream: TcpStream, answer: &[u8]) {
+        if let Ok(stream) = stream.into_std() {
+            send_refusal(&stream, answer, || stream.shutdown(Shutdown::Write));
         }
     }
 }
 
-fn send_refusal(mut stream: std::net::TcpStream) -> io::Result<()> {
-    stream.write_all(REFUSAL)?;
-    stream.shutdown(Shutdown::Write)?;
-    // What has arrived is read, so that closing sends an end and not a reset.
-    match stream.read(&mut [0; 16 * 1024]) {
-        Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
-        _ => Ok(()),
+impl Acceptor for OperatorSocket {
+    type Io = UnixStream;
+
+    async fn accept(&mut self) -> io::Result<(UnixStream, Peer)> {
+        Ok((self.listener().accept().await?.0, Peer::Operator))
+    }
+
+    fn refuse(stream: UnixStream, answer: &[u8]) {
+        if let Ok(stream) = stream.into_std() {
+            send_refusal(&stream, answer, || stream.shutdown(Shutdown::Write));
+        }
+    }
+}
+
+/// Sends on a plain socket, still non-blocking: one of tokio's waits for the runtime to see that it is writable.
+fn send_refusal<S>(mut stream: S, answer: &[u8], shutdown: impl FnOnce() -> io::Result<()>)
+where
+    S: Read + Write,
+{
+    let send = move || {
+        stream.write_all(answer)?;
+        shutdown()?;
+        // What has arrived is read, so that closing sends an end and not a reset.
+        match stream.read(&mut [0; 16 * 1024]) {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+            _ => Ok(()),
+        }
+    };
+    if let Err(error) = send() {
+        tracing::debug!(%error, "could not tell a client that too many connections are open");
     }
 }
 

@@ -1,52 +1,173 @@
 //! One connection, from its first byte to its last.
 
 use std::future::poll_fn;
+use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use axum::Router;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::ServerParts;
+use super::admission::{Admission, Place};
 use super::deadline::Deadline;
 use super::event::{ConnectionEvents, Timeout};
-use super::limit::Limits;
+use super::http2 as second;
+use super::limit::{HYPERS_MAX_HEADERS, Limits};
 use super::progress::{Phase, Progress};
+use super::proxy_header::{self, Caller, HeaderError};
+use super::refusal::Refusal;
 use super::service::{Peer, connection_service};
+use super::sniff::Sniffed;
 use super::stream::Stream;
+use crate::http::{ClientSource, RequestIds};
 
 /// What all connections have in common.
 pub(super) struct Server {
-    http: http1::Builder,
-    router: axum::Router,
+    http1: http1::Builder,
+    http2: Option<http2::Builder<TokioExecutor>>,
+    source: ClientSource,
+    pub(super) router: Router,
     pub(super) limits: Limits,
+    pub(super) admission: Arc<Admission>,
+    pub(super) request_ids: Arc<RequestIds>,
     pub(super) events: Arc<dyn ConnectionEvents>,
 }
 
+/// A connection that was let in: whose it is, and its place among the others.
+pub(super) struct Arrival {
+    pub(super) peer: Peer,
+    pub(super) place: Place,
+}
+
 impl Server {
-    pub(super) fn new(router: axum::Router, limits: Limits, events: Arc<dyn ConnectionEvents>) -> Self {
-        let mut http = http1::Builder::new();
+    pub(super) fn new(parts: ServerParts) -> Self {
+        let ServerParts { router, limits, source, request_ids, events } = parts;
+        let mut http1 = http1::Builder::new();
         // hyper's own timeout runs from the last answer, not from the head's first byte, so it cannot tell a
-        // slow head from an idle connection. `Deadline` can. `max_headers` stays at its default of 100: to
-        // set it costs, as hyper documents, an allocation for every request.
-        http.header_read_timeout(None).max_buf_size(limits.head_buffer_bytes());
-        Self { http, router, limits, events }
+        // slow head from an idle connection. `Deadline` can.
+        http1.header_read_timeout(None).max_buf_size(limits.head_buffer_bytes());
+        // To set it costs, as hyper documents, an allocation for every request.
+        if limits.max_headers != HYPERS_MAX_HEADERS {
+            http1.max_headers(limits.max_headers);
+        }
+        let http2 = limits.http2_max_streams.map(|max| second::builder(&limits, max));
+        let admission = Admission::new(&limits);
+        Self { http1, http2, source, router, limits, admission, request_ids, events }
+    }
+
+    /// The address that a connection is counted for: none if it is the operator's, or of a proxy that has many clients.
+    pub(super) fn counted_address(&self, peer: Peer) -> Option<IpAddr> {
+        match peer {
+            Peer::Address(address) => Some(address.ip()).filter(|address| !self.source.may_forward(*address)),
+            Peer::Operator => None,
+        }
+    }
+
+    fn is_introduced(&self, peer: Peer) -> bool {
+        matches!(peer, Peer::Address(address) if self.source.is_introduced(address.ip()))
+    }
+
+    /// Waits for what must be there before the first request.
+    async fn in_time<T>(
+        &self,
+        awaited: impl Future<Output = T>,
+        opened: Instant,
+        stop: &CancellationToken,
+    ) -> Option<T> {
+        let awaited = async {
+            match opened.checked_add(self.limits.header_timeout) {
+                Some(due) => timeout_at(due, awaited).await.ok(),
+                None => Some(awaited.await),
+            }
+        };
+        let awaited = stop.run_until_cancelled(awaited).await?;
+        if awaited.is_none() {
+            self.events.timed_out(Timeout::Header);
+        }
+        awaited
+    }
+
+    /// Reads whom a proxy connects for, and counts the connection as that client's; `None` if it has ended.
+    async fn introduce<IO: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        io: &mut IO,
+        arrival: &mut Arrival,
+        opened: Instant,
+        stop: &CancellationToken,
+    ) -> Option<()> {
+        match self.in_time(proxy_header::read(io), opened, stop).await? {
+            Ok(Caller::Client(client)) => arrival.peer = Peer::Address(client),
+            Ok(Caller::Proxy) => return Some(()),
+            Err(HeaderError::Io(error)) if error.kind() != io::ErrorKind::UnexpectedEof => return None,
+            Err(error) => {
+                self.events.proxy_header_refused();
+                tracing::debug!(%error, "no header of the PROXY protocol could be read");
+                return None;
+            }
+        }
+        let address = self.counted_address(arrival.peer);
+        match address.map_or(Ok(()), |address| arrival.place.is_from(address)) {
+            Ok(()) => Some(()),
+            Err(refusal) => {
+                self.refuse(io, refusal).await;
+                None
+            }
+        }
+    }
+
+    async fn refuse<IO: AsyncWrite + Unpin>(&self, io: &mut IO, refusal: Refusal) {
+        self.events.refused(refusal);
+        let answer = refusal.answer(&self.request_ids);
+        let send = async {
+            io.write_all(&answer).await?;
+            io.shutdown().await
+        };
+        timeout(self.limits.linger_timeout, send).await.ok();
     }
 }
 
 /// Serves requests until the client leaves, misses a deadline, or `stop` is cancelled: then it finishes the
 /// request at hand, if any. Drop the future to cut the connection.
-pub(super) async fn run<IO>(io: IO, peer: Peer, server: Arc<Server>, stop: CancellationToken)
+pub(super) async fn run<IO>(mut io: IO, mut arrival: Arrival, server: Arc<Server>, stop: CancellationToken)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let opened = Instant::now();
+    if server.is_introduced(arrival.peer)
+        && server.introduce(&mut io, &mut arrival, opened, &stop).await.is_none()
+    {
+        return;
+    }
+    let Arrival { peer, place: _place } = arrival;
+    let Some(http2) = &server.http2 else {
+        return run_http1(Sniffed::unseen(io), peer, server, stop, opened).await;
+    };
+    match server.in_time(Sniffed::new(io), opened, &stop).await {
+        Some(Ok((io, true))) => {
+            Box::pin(second::run(io, peer, (&server, http2), stop, opened)).await;
+        }
+        Some(Ok((io, false))) => run_http1(io, peer, Arc::clone(&server), stop, opened).await,
+        Some(Err(error)) => tracing::debug!(%error, "connection ended"),
+        None => {}
+    }
+}
+
+async fn run_http1<IO>(io: IO, peer: Peer, server: Arc<Server>, stop: CancellationToken, opened: Instant)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let progress = Arc::new(Progress::new());
-    let mut deadline = Deadline::new(server.limits);
-    let stream = Stream::new(io, Arc::clone(&progress), server.limits.linger_max_bytes);
+    let mut deadline = Deadline::new(server.limits, opened);
+    let stream = Stream::new(io, Arc::clone(&progress), Arc::clone(&server));
     let service = connection_service(server.router.clone(), peer, Arc::clone(&progress));
-    let mut http = pin!(server.http.serve_connection(TokioIo::new(stream), service));
+    let mut http = pin!(server.http1.serve_connection(TokioIo::new(stream), service));
     let mut stop = pin!(stop.cancelled_owned());
     let mut stopping = false;
     let ended = poll_fn(|cx| {

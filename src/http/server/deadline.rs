@@ -25,11 +25,10 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    /// The deadline of a connection that is opened now.
-    pub(super) fn new(limits: Limits) -> Self {
-        let now = Instant::now();
-        let due = now.checked_add(limits.header_timeout);
-        Self { limits, due, armed: due, timer: Box::pin(sleep_until(due.unwrap_or(now))) }
+    /// The deadline of a connection that was opened then.
+    pub(super) fn new(limits: Limits, opened: Instant) -> Self {
+        let due = opened.checked_add(limits.header_timeout);
+        Self { limits, due, armed: due, timer: Box::pin(sleep_until(due.unwrap_or(opened))) }
     }
 
     /// Ready with the phase in which time ran out. To be called after the connection made what progress it

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::refusal::Refusal;
 use crate::telemetry::Metrics;
 
 /// Which deadline a client missed.
@@ -19,8 +20,12 @@ pub trait ConnectionEvents: Send + Sync + 'static {
     fn opened(&self);
     /// A connection that was opened has ended, however it did. Called once for each [`opened`](Self::opened).
     fn closed(&self);
-    /// A connection was turned away because too many are open. It was never opened.
-    fn refused(&self);
+    /// A connection was turned away. It was never opened, unless a proxy had to say first whom it is for.
+    fn refused(&self, refusal: Refusal);
+    /// A proxy did not begin its connection as agreed; it was closed.
+    fn proxy_header_refused(&self);
+    /// A head was no request, or too large, and answered with 400, 414 or 431.
+    fn head_refused(&self);
     /// `accept` failed.
     fn accept_failed(&self);
     /// A connection is closed because its client missed a deadline. [`closed`](Self::closed) follows.
@@ -36,8 +41,19 @@ impl ConnectionEvents for Metrics {
         self.connections.closed();
     }
 
-    fn refused(&self) {
-        self.connections.refused();
+    fn refused(&self, refusal: Refusal) {
+        match refusal {
+            Refusal::Full => self.connections.refused(),
+            Refusal::AddressFull => self.connections.address_refused(),
+        }
+    }
+
+    fn proxy_header_refused(&self) {
+        self.connections.proxy_header_refused();
+    }
+
+    fn head_refused(&self) {
+        self.connections.head_refused();
     }
 
     fn accept_failed(&self) {
@@ -56,7 +72,9 @@ impl ConnectionEvents for Metrics {
 impl ConnectionEvents for () {
     fn opened(&self) {}
     fn closed(&self) {}
-    fn refused(&self) {}
+    fn refused(&self, _refusal: Refusal) {}
+    fn proxy_header_refused(&self) {}
+    fn head_refused(&self) {}
     fn accept_failed(&self) {}
     fn timed_out(&self, _timeout: Timeout) {}
 }

@@ -10,12 +10,18 @@
 //!   once the answer's head is there.
 
 mod acceptor;
+mod admission;
 mod connection;
 mod deadline;
 mod event;
+mod http2;
 mod limit;
+mod operator;
 mod progress;
+mod proxy_header;
+mod refusal;
 mod service;
+mod sniff;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -29,26 +35,52 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use acceptor::{Acceptor, Backoff, is_per_connection};
-use connection::Server;
+use connection::{Arrival, Server};
 use event::Opened;
 
 pub use event::{ConnectionEvents, Timeout};
 pub use limit::Limits;
+pub use operator::OperatorSocket;
+pub use refusal::Refusal;
 pub use service::Peer;
 
-/// Serves `router` on `listener` until `shutdown` is cancelled and the last connection has ended.
+use super::{ClientSource, RequestIds};
+
+/// Where connections come from.
+#[derive(Debug)]
+pub enum Listener {
+    /// Clients, and proxies in front of them.
+    Network(TcpListener),
+    /// The operator.
+    Operator(OperatorSocket),
+}
+
+/// What connections are served with.
+#[derive(Clone)]
+pub struct ServerParts {
+    /// The routes.
+    pub router: Router,
+    /// The bounds. Listeners that are served apart are bounded apart.
+    pub limits: Limits,
+    /// Whose connections are not those of one client.
+    pub source: ClientSource,
+    /// Ids for answers that no route gives.
+    pub request_ids: Arc<RequestIds>,
+    /// Who is told.
+    pub events: Arc<dyn ConnectionEvents>,
+}
+
+/// Serves connections of `listener` until `shutdown` is cancelled and the last connection has ended.
 ///
 /// On `shutdown` the listener is closed, idle connections are closed, and the others once their request is
 /// answered. That takes as long as the requests take: bound it with a timeout. Dropping the future cuts what
 /// is left.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    limits: Limits,
-    events: Arc<dyn ConnectionEvents>,
-    shutdown: CancellationToken,
-) {
-    accept_all(listener, Server::new(router, limits, events), shutdown).await;
+pub async fn serve(listener: Listener, parts: ServerParts, shutdown: CancellationToken) {
+    let server = Server::new(parts);
+    match listener {
+        Listener::Network(listener) => accept_all(listener, server, shutdown).await,
+        Listener::Operator(socket) => accept_all(socket, server, shutdown).await,
+    }
 }
 
 async fn accept_all<A: Acceptor>(mut acceptor: A, server: Server, shutdown: CancellationToken) {
@@ -61,13 +93,16 @@ async fn accept_all<A: Acceptor>(mut acceptor: A, server: Server, shutdown: Canc
             () = shutdown.cancelled() => break,
             Some(ended) = connections.join_next() => report(ended),
             accepted = acceptor.accept() => match accepted {
-                Ok((io, address)) => {
+                Ok((io, peer)) => {
                     backoff.succeeded();
-                    if connections.len() < server.limits.max_connections {
-                        open(&mut connections, &server, io, Peer(address), &shutdown);
-                    } else {
-                        server.events.refused();
-                        A::refuse(io);
+                    match server.admission.enter(server.counted_address(peer)) {
+                        Ok(place) => {
+                            open(&mut connections, &server, io, Arrival { peer, place }, &shutdown);
+                        }
+                        Err(refusal) => {
+                            server.events.refused(refusal);
+                            A::refuse(io, &refusal.answer(&server.request_ids));
+                        }
                     }
                 }
                 Err(error) => accept_failed(&error, &server, &mut backoff, &shutdown).await,
@@ -84,7 +119,7 @@ fn open<IO>(
     connections: &mut JoinSet<()>,
     server: &Arc<Server>,
     io: IO,
-    peer: Peer,
+    arrival: Arrival,
     shutdown: &CancellationToken,
 ) where
     IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
@@ -95,7 +130,7 @@ fn open<IO>(
     let (server, stop) = (Arc::clone(server), shutdown.child_token());
     connections.spawn(async move {
         let _opened = opened;
-        connection::run(io, peer, server, stop).await;
+        connection::run(io, arrival, server, stop).await;
     });
 }
 

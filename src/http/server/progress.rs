@@ -42,6 +42,8 @@ pub(super) struct Progress {
     ends_with_empty_line: AtomicBool,
     /// The last four bytes received.
     tail: AtomicU32,
+    /// A request was begun whose answer has not been written to its end.
+    owes_answer: AtomicBool,
 }
 
 impl Progress {
@@ -52,6 +54,7 @@ impl Progress {
             unread: AtomicBool::new(false),
             ends_with_empty_line: AtomicBool::new(false),
             tail: AtomicU32::new(0),
+            owes_answer: AtomicBool::new(false),
         }
     }
 
@@ -85,6 +88,7 @@ impl Progress {
     pub(super) fn request_begun(&self, ending: Ending, unread: bool) {
         self.ends_with_empty_line.store(ending == Ending::EmptyLine, Relaxed);
         self.unread.store(unread, Relaxed);
+        self.owes_answer.store(true, Relaxed);
         self.enter(Phase::Busy);
     }
 
@@ -109,6 +113,18 @@ impl Progress {
         self.enter(if ended { Phase::Idle } else { Phase::Head });
     }
 
+    /// All that hyper had to write is written.
+    pub(super) fn flushed(&self) {
+        if self.phase() != Phase::Busy {
+            self.owes_answer.store(false, Relaxed);
+        }
+    }
+
+    /// Whether an answer of the service is being written, or will be.
+    pub(super) fn owes_answer(&self) -> bool {
+        self.owes_answer.load(Relaxed)
+    }
+
     /// Our side is shut down.
     pub(super) fn lingering(&self) {
         self.enter(Phase::Lingering);
@@ -119,7 +135,8 @@ impl Progress {
         self.is_unread() || self.phase() == Phase::Head
     }
 
-    fn enter(&self, phase: Phase) {
+    /// Enters a phase, perhaps anew: its time starts to run.
+    pub(super) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Relaxed);
         self.entered.store(true, Relaxed);
     }

@@ -26,10 +26,15 @@ use super::progress::{Ending, Progress};
 /// and keeps the connection. Beyond it (8 KiB less the head) it closes.
 const SKIPPABLE_BYTES: u64 = 4096;
 
-/// The address at the other end of the connection, in the extensions of every request. It is the socket's: of
-/// a client, or of a proxy in front of it. An IPv4 client of an IPv6 socket shows as `::ffff:a.b.c.d`.
+/// Who is at the other end of the connection, in the extensions of every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Peer(pub SocketAddr);
+pub enum Peer {
+    /// A client, or a proxy in front of it: the socket's address, or the one that a header of the PROXY protocol names.
+    /// An IPv4 client of an IPv6 socket shows as `::ffff:a.b.c.d`.
+    Address(SocketAddr),
+    /// Whoever can open the operator's socket.
+    Operator,
+}
 
 /// The service of one connection.
 pub(super) fn connection_service(

@@ -5,6 +5,9 @@
 //! before the body was read, or its head was too large), our side is shut down first, and the rest is read
 //! and thrown away until the client closes, within `linger_timeout` and `linger_max_bytes` (RFC 9112, section
 //! 9.6).
+//!
+//! A head that is no request never reaches the service: hyper answers it by itself, with a bare status. What it writes
+//! while no answer of the service is due is that, and is replaced by an answer like all others.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -14,7 +17,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::progress::Progress;
+use super::{connection::Server, progress::Progress, refusal};
 
 /// Bytes thrown away at a time.
 const DISCARD_BYTES: usize = 16 * 1024;
@@ -27,7 +30,15 @@ pub(super) struct Stream<IO> {
     ended: bool,
     /// Bytes that may still be thrown away, once our side is shut down.
     closing: Option<Closing>,
-    linger_max_bytes: usize,
+    /// What is written in place of hyper's own answer.
+    instead: Option<Instead>,
+    server: Arc<Server>,
+}
+
+/// An answer, and how much of it is written.
+struct Instead {
+    bytes: Vec<u8>,
+    written: usize,
 }
 
 /// A stream whose writing side is shut down.
@@ -37,8 +48,27 @@ struct Closing {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
-    pub(super) fn new(io: IO, progress: Arc<Progress>, linger_max_bytes: usize) -> Self {
-        Self { io, progress, ended: false, closing: None, linger_max_bytes }
+    pub(super) fn new(io: IO, progress: Arc<Progress>, server: Arc<Server>) -> Self {
+        Self { io, progress, ended: false, closing: None, instead: None, server }
+    }
+
+    /// Writes in place of `bytes` if they are hyper's own answer.
+    fn poll_write_instead(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.instead.is_none()
+            && let Some(bytes) = refusal::in_place_of(bytes, &self.server.request_ids)
+        {
+            self.server.events.head_refused();
+            self.instead = Some(Instead { bytes, written: 0 });
+        }
+        let Some(instead) = &mut self.instead else { return Pin::new(&mut self.io).poll_write(cx, bytes) };
+        while instead.written < instead.bytes.len() {
+            match ready!(Pin::new(&mut self.io).poll_write(cx, &instead.bytes[instead.written..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => instead.written += written,
+            }
+        }
+        self.instead = None;
+        Poll::Ready(Ok(bytes.len()))
     }
 
     /// Begins to close, when our side is shut down: decides whether to wait for what the client still sends.
@@ -47,7 +77,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
         if waits {
             self.progress.lingering();
         }
-        Closing { waits, left: self.linger_max_bytes }
+        Closing { waits, left: self.server.limits.linger_max_bytes }
     }
 
     /// Reads and throws away until the client closes. Without waiting: until there is nothing.
@@ -86,7 +116,10 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Stream<IO> {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        if self.progress.owes_answer() {
+            return Pin::new(&mut self.io).poll_write(cx, buf);
+        }
+        self.poll_write_instead(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -94,7 +127,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<IO> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        if self.progress.owes_answer() {
+            return Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        }
+        let bytes: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
+        self.poll_write_instead(cx, &bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -102,7 +139,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<IO> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        self.progress.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -5,6 +5,8 @@ mod accept;
 mod answer;
 mod deadline;
 mod head;
+mod http2;
+mod proxy;
 mod shutdown;
 
 use std::future::pending;
@@ -23,8 +25,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Server, run};
-use super::{ConnectionEvents, Limits, Peer, Timeout, serve};
+use super::connection::{Arrival, Server, run};
+use super::{ConnectionEvents, Limits, Listener, Peer, Refusal, ServerParts, Timeout, serve};
+use crate::http::{ClientSource, RequestIds};
 
 const GET: &[u8] = b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n";
 const GET_AND_CLOSE: &[u8] = b"GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
@@ -33,7 +36,9 @@ const GET_AND_CLOSE: &[u8] = b"GET /hello HTTP/1.1\r\nHost: x\r\nConnection: clo
 struct Counts {
     opened: usize,
     closed: usize,
-    refused: usize,
+    refused: Vec<Refusal>,
+    heads_refused: usize,
+    proxies_refused: usize,
     accept_failed: usize,
     timed_out: Vec<Timeout>,
 }
@@ -48,8 +53,14 @@ impl ConnectionEvents for Recorder {
     fn closed(&self) {
         self.0.send_modify(|counts| counts.closed += 1);
     }
-    fn refused(&self) {
-        self.0.send_modify(|counts| counts.refused += 1);
+    fn refused(&self, refusal: Refusal) {
+        self.0.send_modify(|counts| counts.refused.push(refusal));
+    }
+    fn head_refused(&self) {
+        self.0.send_modify(|counts| counts.heads_refused += 1);
+    }
+    fn proxy_header_refused(&self) {
+        self.0.send_modify(|counts| counts.proxies_refused += 1);
     }
     fn accept_failed(&self) {
         self.0.send_modify(|counts| counts.accept_failed += 1);
@@ -72,7 +83,7 @@ async fn soon<F: Future>(future: F) -> F::Output {
 fn router() -> Router {
     Router::new()
         .route("/hello", get(async || "hello"))
-        .route("/peer", get(async |Extension(Peer(address)): Extension<Peer>| address.to_string()))
+        .route("/peer", get(async |Extension(peer): Extension<Peer>| shown(peer)))
         .route("/long", get(async || "x".repeat(1024 * 1024)))
         .route("/never", get(pending::<()>))
         .route("/echo", post(async |body: Bytes| body))
@@ -80,6 +91,13 @@ fn router() -> Router {
         .route("/first", post(read_first_frame))
         .route("/refuse-at-length", post(async || "x".repeat(1024 * 1024)))
         .route("/panic", get(panic_on_purpose))
+}
+
+fn shown(peer: Peer) -> String {
+    match peer {
+        Peer::Address(address) => address.to_string(),
+        Peer::Operator => "operator".to_owned(),
+    }
 }
 
 async fn panic_on_purpose() -> &'static str {
@@ -100,14 +118,30 @@ struct Wire {
     stop: CancellationToken,
 }
 
+const PEER: Peer = Peer::Address(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1));
+
+fn parts(router: Router, limits: Limits, events: Arc<dyn ConnectionEvents>) -> ServerParts {
+    let request_ids = Arc::new(RequestIds::new(*b"the test"));
+    ServerParts { router, limits, source: ClientSource::default(), request_ids, events }
+}
+
 fn wire(router: Router, limits: Limits) -> Wire {
-    let (client, server) = tokio::io::duplex(64 * 1024);
     let (events, counts) = recorder();
+    wire_to(parts(router, limits, events), counts)
+}
+
+fn wire_to(parts: ServerParts, counts: watch::Receiver<Counts>) -> Wire {
+    let (client, io) = tokio::io::duplex(64 * 1024);
     let stop = CancellationToken::new();
-    let peer = Peer(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
-    let server_side = Arc::new(Server::new(router, limits, events));
-    let task = tokio::spawn(run(server, peer, server_side, stop.clone()));
+    let task = tokio::spawn(serve_one(io, parts, stop.clone()));
     Wire { client, task, counts, stop }
+}
+
+/// Serves one connection of [`PEER`].
+async fn serve_one(io: DuplexStream, parts: ServerParts, stop: CancellationToken) {
+    let server = Arc::new(Server::new(parts));
+    let place = server.admission.enter(server.counted_address(PEER)).ok().unwrap();
+    run(io, Arrival { peer: PEER, place }, server, stop).await;
 }
 
 /// A server on a socket.
@@ -119,11 +153,15 @@ struct Running {
 }
 
 async fn start(router: Router, limits: Limits) -> Running {
+    let (events, counts) = recorder();
+    start_with(parts(router, limits, events), counts).await
+}
+
+async fn start_with(parts: ServerParts, counts: watch::Receiver<Counts>) -> Running {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (events, counts) = recorder();
     let shutdown = CancellationToken::new();
-    let task = tokio::spawn(serve(listener, router, limits, events, shutdown.clone()));
+    let task = tokio::spawn(serve(Listener::Network(listener), parts, shutdown.clone()));
     Running { address, task, counts, shutdown }
 }
 

@@ -95,6 +95,9 @@ fn use_everything(metrics: &Metrics) {
     }
     metrics.writer.committed(3, second);
     metrics.connections.refused();
+    metrics.connections.address_refused();
+    metrics.connections.proxy_header_refused();
+    metrics.connections.head_refused();
     metrics.connections.timed_out();
     metrics.connections.accept_failed();
     each(|kind| metrics.store.removed(kind, 1));

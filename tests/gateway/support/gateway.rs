@@ -204,6 +204,7 @@ async fn start(config: &Config, clock: &TestClock, model: &TestModel) -> Result<
         clock: Arc::new(clock.clone()) as Arc<dyn Clock>,
         entropy: Arc::new(SystemEntropy) as Arc<dyn Entropy>,
         provider: Some(Arc::new(model.clone())),
+        ..Parts::default()
     };
     let threads = Threads::new();
     Ok((threads.start(config.clone(), parts).await?, threads))

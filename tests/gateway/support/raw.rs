@@ -1,14 +1,17 @@
 //! A connection whose bytes the test chooses.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+};
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{
-        TcpSocket, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    io::{
+        AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+        ReadHalf, WriteHalf, split,
     },
+    net::{TcpSocket, TcpStream, UnixStream},
 };
 
 use super::{client::Reply, process::LONGEST_WAIT};
@@ -28,10 +31,17 @@ pub async fn until(holds: impl Fn() -> bool) {
     soon(looking).await;
 }
 
+/// What a connection is made of.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+type Reader = BufReader<ReadHalf<Box<dyn Stream>>>;
+
 /// A connection.
 pub struct Raw {
-    reader: BufReader<OwnedReadHalf>,
-    writer: OwnedWriteHalf,
+    reader: Reader,
+    writer: WriteHalf<Box<dyn Stream>>,
 }
 
 impl Raw {
@@ -46,9 +56,18 @@ impl Raw {
         Self::over(soon(socket.connect(address)).await.unwrap())
     }
 
+    /// Connects to a Unix domain socket.
+    pub async fn connect_unix(path: &Path) -> Self {
+        Self::of(Box::new(soon(UnixStream::connect(path)).await.unwrap()))
+    }
+
     fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
-        let (reader, writer) = stream.into_split();
+        Self::of(Box::new(stream))
+    }
+
+    fn of(stream: Box<dyn Stream>) -> Self {
+        let (reader, writer) = split(stream);
         Self { reader: BufReader::new(reader), writer }
     }
 
@@ -110,7 +129,7 @@ pub async fn post_from(from: Ipv4Addr, address: SocketAddr, headers: &str, body:
 
 /// A connection that keeps sending.
 pub struct Sending {
-    reader: BufReader<OwnedReadHalf>,
+    reader: Reader,
 }
 
 impl Sending {
@@ -119,7 +138,7 @@ impl Sending {
     }
 }
 
-async fn read_reply(reader: &mut BufReader<OwnedReadHalf>, has_body: bool) -> Reply {
+async fn read_reply(reader: &mut Reader, has_body: bool) -> Reply {
     loop {
         let (status, headers) = read_head(reader).await;
         if status >= 200 {
@@ -129,7 +148,7 @@ async fn read_reply(reader: &mut BufReader<OwnedReadHalf>, has_body: bool) -> Re
     }
 }
 
-async fn read_head(reader: &mut BufReader<OwnedReadHalf>) -> (u16, HeaderMap) {
+async fn read_head(reader: &mut Reader) -> (u16, HeaderMap) {
     let first = read_line(reader).await;
     let status = first.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)?.parse().ok());
     let status = status.unwrap_or_else(|| panic!("no status line: {first:?}"));
@@ -141,14 +160,14 @@ async fn read_head(reader: &mut BufReader<OwnedReadHalf>) -> (u16, HeaderMap) {
     }
 }
 
-async fn read_line(reader: &mut BufReader<OwnedReadHalf>) -> String {
+async fn read_line(reader: &mut Reader) -> String {
     let mut line = String::new();
     reader.read_line(&mut line).await.unwrap();
     assert!(line.ends_with("\r\n"), "closed without an answer: {line:?}");
     line.trim_end_matches("\r\n").to_owned()
 }
 
-async fn read_body(reader: &mut BufReader<OwnedReadHalf>, headers: &HeaderMap) -> String {
+async fn read_body(reader: &mut Reader, headers: &HeaderMap) -> String {
     let length = headers.get("content-length").map_or(0, |length| length.to_str().unwrap().parse().unwrap());
     let mut body = vec![0; length];
     reader.read_exact(&mut body).await.unwrap();

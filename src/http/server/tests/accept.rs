@@ -13,14 +13,14 @@ struct Script(VecDeque<io::Result<DuplexStream>>);
 impl Acceptor for Script {
     type Io = DuplexStream;
 
-    async fn accept(&mut self) -> io::Result<(DuplexStream, SocketAddr)> {
+    async fn accept(&mut self) -> io::Result<(DuplexStream, Peer)> {
         match self.0.pop_front() {
-            Some(next) => next.map(|io| (io, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)))),
+            Some(next) => next.map(|io| (io, PEER)),
             None => pending().await,
         }
     }
 
-    fn refuse(_io: DuplexStream) {}
+    fn refuse(_io: DuplexStream, _answer: &[u8]) {}
 }
 
 /// `EMFILE`, which has no stable kind.
@@ -37,7 +37,7 @@ async fn a_failing_accept_is_counted_and_tried_again() {
     let (events, counts) = recorder();
     let begun = tokio::time::Instant::now();
     let shutdown = CancellationToken::new();
-    let server = Server::new(router(), Limits::default(), events);
+    let server = Server::new(parts(router(), Limits::default(), events));
     let task = tokio::spawn(accept_all(Script(script.into()), server, shutdown.clone()));
 
     assert_eq!(ask(&mut first, GET).await.1, "hello");
@@ -55,7 +55,7 @@ async fn a_server_that_waits_after_a_failure_still_stops_at_once() {
     let (events, mut counts) = recorder();
     let shutdown = CancellationToken::new();
     let script = Script([Err(out_of_files())].into());
-    let server = Server::new(router(), Limits::default(), events);
+    let server = Server::new(parts(router(), Limits::default(), events));
     let task = tokio::spawn(accept_all(script, server, shutdown.clone()));
     soon(counts.wait_for(|counts| counts.accept_failed == 1)).await.unwrap();
     shutdown.cancel();
@@ -94,9 +94,14 @@ async fn one_connection_too_many_is_told_so_and_closed_and_the_next_is_served_wh
         "retry-after: 1",
         "connection: close",
         "cache-control: no-store",
+        "x-content-type-options: nosniff",
+        "x-frame-options: deny",
+        "referrer-policy: no-referrer",
+        "content-security-policy: default-src 'none'; frame-ancestors 'none'",
     ] {
         assert!(head.lines().any(|line| line == header), "{head}");
     }
+    assert!(head.contains("\r\nx-request-id: "), "{head}");
     assert_eq!(body, r#"{"error":"Too many connections. Please retry later.","retry_after":1}"#);
     assert_eq!(read_to_end(&mut third).await, "");
 
@@ -105,7 +110,31 @@ async fn one_connection_too_many_is_told_so_and_closed_and_the_next_is_served_wh
     soon(counts.wait_for(|counts| counts.closed == 1)).await.unwrap();
     assert_eq!(ask(&mut server.connect().await, GET).await.1, "hello");
     let counts = counts.borrow().clone();
-    assert_eq!((counts.opened, counts.refused), (3, 1));
+    assert_eq!((counts.opened, counts.refused), (3, vec![Refusal::Full]));
+}
+
+#[tokio::test]
+async fn an_address_with_as_many_connections_as_it_may_have_gets_no_more_and_others_do() {
+    let server = start(router(), Limits { max_connections_per_address: 1, ..Limits::default() }).await;
+    let mut first = server.connect().await;
+    ask(&mut first, GET).await;
+    let (head, body) = soon(read_answer(&mut server.connect().await)).await;
+    assert!(head.starts_with("http/1.1 429 too many requests\r\n"), "{head}");
+    assert!(head.contains("\r\nretry-after: 1\r\n") && head.contains("\r\nx-request-id: "), "{head}");
+    assert_eq!(
+        body,
+        r#"{"error":"Too many connections from this address. Please retry later.","retry_after":1}"#
+    );
+
+    let other = tokio::net::TcpSocket::new_v4().unwrap();
+    other.bind((Ipv4Addr::new(127, 0, 0, 2), 0).into()).unwrap();
+    let mut other = soon(other.connect(server.address)).await.unwrap();
+    assert_eq!(ask(&mut other, GET).await.1, "hello");
+    drop(first);
+    let mut counts = server.counts.clone();
+    soon(counts.wait_for(|counts| counts.closed == 1)).await.unwrap();
+    assert_eq!(ask(&mut server.connect().await, GET).await.1, "hello");
+    assert_eq!(counts.borrow().refused, [Refusal::AddressFull]);
 }
 
 #[tokio::test]
@@ -118,7 +147,7 @@ async fn a_refused_client_can_read_why_though_it_has_sent_its_request() {
     let mut client = TcpStream::from_std(client).unwrap();
     let answer = read_to_end(&mut client).await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-    assert_eq!(server.counts.borrow().refused, 1);
+    assert_eq!(server.counts.borrow().refused, [Refusal::Full]);
 }
 
 #[tokio::test]

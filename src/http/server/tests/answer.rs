@@ -52,9 +52,8 @@ async fn a_long_early_answer_arrives_whole_though_it_cannot_be_sent_at_once() {
 async fn no_more_is_thrown_away_after_an_early_answer_than_the_limit() {
     let (mut client, io) = tokio::io::duplex(1024);
     let limits = Limits { linger_max_bytes: 100 * 1024, ..Limits::default() };
-    let server = Arc::new(Server::new(router(), limits, Arc::new(())));
-    let peer = Peer(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
-    let task = tokio::spawn(run(io, peer, server, CancellationToken::new()));
+    let parts = parts(router(), limits, Arc::new(()));
+    let task = tokio::spawn(serve_one(io, parts, CancellationToken::new()));
     ask(&mut client, &post_head("/refuse", "")).await;
     let mut sent = 0;
     while soon(client.write_all(&[b'x'; 1024])).await.is_ok() {
