@@ -3,6 +3,7 @@
 pub mod baseline;
 pub mod burst;
 pub mod crowd;
+pub mod half;
 pub mod load;
 pub mod message;
 pub mod model_server;

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use moorgate_bench::{
     baseline::{self, Kind},
-    burst, crowd,
+    burst, crowd, half,
     scenario::{self, Scenario, Settings},
 };
 
@@ -49,7 +49,7 @@ fn measure(arguments: &[String]) -> Result<(), String> {
         return Err(format!("{} is missing: cargo build --release", gateway.display()));
     }
     let (mut rounds, mut seconds, mut connections, mut named) = (3, 5, vec![256, 64], Vec::new());
-    let (mut with_burst, mut with_waiting, mut with_crowd) = (false, false, false);
+    let mut special = Vec::new();
     let mut words = arguments.iter().map(String::as_str);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -58,13 +58,11 @@ fn measure(arguments: &[String]) -> Result<(), String> {
             "--rounds" => rounds = number(value()?)?,
             "--seconds" => seconds = number(value()?)?,
             "--connections" => connections = value()?.split(',').map(number).collect::<Result<_, _>>()?,
-            "burst" => with_burst = true,
-            "waiting" => with_waiting = true,
-            "crowd" => with_crowd = true,
+            "half" | "burst" | "waiting" | "crowd" => special.push(word),
             _ => {
                 let found = Scenario::ALL.iter().find(|(name, _)| *name == word);
                 named.push(*found.ok_or(format!(
-                    "{word} is no scenario: echo, model, 401, 429, observed, observed-401, burst, waiting, crowd"
+                    "{word} is no scenario: echo, model, 401, 429, observed, observed-401, half, burst, waiting, crowd"
                 ))?);
             }
         }
@@ -72,7 +70,7 @@ fn measure(arguments: &[String]) -> Result<(), String> {
     let folder = std::env::temp_dir().join(format!("moorgate-bench-{}", std::process::id()));
     let duration = Duration::from_secs(seconds as u64);
     let settings = Settings { gateway, this, folder: folder.clone(), rounds, duration };
-    let all = named.is_empty() && !with_burst && !with_waiting && !with_crowd;
+    let all = named.is_empty() && special.is_empty();
     let scenarios = if all { Scenario::ALL.to_vec() } else { named };
     let measure_all = || {
         for (name, scenario) in &scenarios {
@@ -80,13 +78,16 @@ fn measure(arguments: &[String]) -> Result<(), String> {
                 scenario::run(&settings, name, *scenario, *connections)?;
             }
         }
-        if all || with_burst {
+        if all || special.contains(&"half") {
+            half::run(&settings, connections.iter().copied().max().unwrap_or(256))?;
+        }
+        if all || special.contains(&"burst") {
             burst::run(&settings, 64)?;
         }
-        if all || with_waiting {
+        if all || special.contains(&"waiting") {
             burst::run_waiting(&settings)?;
         }
-        if all || with_crowd {
+        if all || special.contains(&"crowd") {
             crowd::run(&settings)?;
         }
         Ok(())

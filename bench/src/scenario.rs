@@ -138,7 +138,8 @@ pub fn run(settings: &Settings, name: &str, scenario: Scenario, connections: usi
         for (server, results) in servers.iter().zip(&mut measured) {
             let folder = settings.folder.join(format!("{name}-{connections}-{round}-{server:?}"));
             std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-            let result = measure(settings, (*server, scenario), connections, (&folder, model_url.as_deref()));
+            let result =
+                measure(settings, (*server, scenario), (connections, None), (&folder, model_url.as_deref()));
             std::fs::remove_dir_all(&folder).map_err(|error| error.to_string())?;
             results.push(result?);
         }
@@ -148,10 +149,28 @@ pub fn run(settings: &Settings, name: &str, scenario: Scenario, connections: usi
     Ok(())
 }
 
+/// Measures a server once that needs no model, with as many requests as it answers or with so many a second.
+///
+/// # Errors
+/// What went wrong, as text.
+pub fn measure_at(
+    settings: &Settings,
+    what: (Server, Scenario),
+    connections: usize,
+    rate: Option<u32>,
+    round: usize,
+) -> Result<Report, String> {
+    let folder = settings.folder.join(format!("at-{}-{round}", rate.unwrap_or(0)));
+    std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    let result = measure(settings, what, (connections, rate), (&folder, None));
+    std::fs::remove_dir_all(&folder).map_err(|error| error.to_string())?;
+    result.map(|measured| measured.report)
+}
+
 fn measure(
     settings: &Settings,
     (server, scenario): (Server, Scenario),
-    connections: usize,
+    (connections, rate): (usize, Option<u32>),
     (folder, model_url): (&Path, Option<&str>),
 ) -> Result<Measured, String> {
     let process = Process::start(command(settings, server, scenario, (folder, model_url)), PATIENCE)?;
@@ -166,6 +185,7 @@ fn measure(
         connections,
         warmup: Duration::from_secs(1),
         duration: settings.duration,
+        rate,
         ..Load::new(banner.addr, request, scenario.status())
     };
     let cpu_before = process.cpu()?;
