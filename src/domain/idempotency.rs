@@ -1,6 +1,6 @@
 //! Idempotency keys: which header values are one, and what a stored key says about a new request.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use super::{message::Answer, time::Millis};
 
@@ -9,7 +9,7 @@ pub const MAX_KEY_LENGTH: usize = 255;
 
 /// A client's name for one request: 1 to 255 visible ASCII characters, compared byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct IdempotencyKey(String);
+pub struct IdempotencyKey(Arc<str>);
 
 /// The header value is no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -37,13 +37,19 @@ impl IdempotencyKey {
     /// [`InvalidKey`] if it is none.
     pub fn stored(text: &str) -> Result<Self, InvalidKey> {
         let valid = (1..=MAX_KEY_LENGTH).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-        if valid { Ok(Self(text.to_owned())) } else { Err(InvalidKey) }
+        if valid { Ok(Self(text.into())) } else { Err(InvalidKey) }
     }
 
     /// The key as it is stored.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The key, shared.
+    #[must_use]
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
     }
 }
 

@@ -4,19 +4,25 @@ use std::{fmt, sync::Arc, time::Duration};
 
 /// The text of a message: not blank.
 #[derive(Clone, PartialEq, Eq)]
-pub struct MessageText(String);
+pub struct MessageText(Arc<str>);
 
 impl MessageText {
     /// The text as it came, if it is more than white space.
     #[must_use]
     pub fn new(text: String) -> Option<Self> {
-        (!text.trim().is_empty()).then_some(Self(text))
+        (!text.trim().is_empty()).then(|| Self(text.into()))
     }
 
     /// The text, whatever characters it holds.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The text, shared.
+    #[must_use]
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
     }
 }
 

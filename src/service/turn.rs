@@ -6,7 +6,7 @@
 
 use std::{
     pin::pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -24,7 +24,7 @@ use crate::{
         ClaimOutcome, Lease, NewTurn, RateLimitRepository, StoreError, StoreStatusRepository, TurnEnd,
         TurnRepository, Written,
     },
-    system::{Entropy, SteadyClock},
+    system::{Entropy, NoEntropy, SteadyClock},
     telemetry::{
         Metrics,
         metrics::{IdempotencyOutcome, TurnOutcome as Outcome},
@@ -82,9 +82,27 @@ pub struct TurnParts {
 /// Runs turns.
 pub struct TurnService {
     parts: TurnParts,
+    random: Mutex<Random>,
     in_flight: Arc<Semaphore>,
     tasks: TaskTracker,
     stopping: CancellationToken,
+}
+
+/// Random bytes for some names, so that the system is not asked for each.
+#[derive(Default)]
+struct Random(Vec<[u8; 10]>);
+
+impl Random {
+    fn next(&mut self, entropy: &dyn Entropy) -> Result<[u8; 10], NoEntropy> {
+        if let Some(next) = self.0.pop() {
+            return Ok(next);
+        }
+        let mut bytes = [[0; 10]; 64];
+        entropy.fill(bytes.as_flattened_mut())?;
+        let [first, rest @ ..] = bytes;
+        self.0.extend(rest);
+        Ok(first)
+    }
 }
 
 /// The wait for a sender whose key another process put on record: the next request finds out what it stands for.
@@ -95,7 +113,8 @@ impl TurnService {
     #[must_use]
     pub fn new(parts: TurnParts) -> Arc<Self> {
         let in_flight = Arc::new(Semaphore::new(parts.max_in_flight));
-        Arc::new(Self { parts, in_flight, tasks: TaskTracker::new(), stopping: CancellationToken::new() })
+        let (random, tasks, stopping) = (Mutex::default(), TaskTracker::new(), CancellationToken::new());
+        Arc::new(Self { parts, random, in_flight, tasks, stopping })
     }
 
     /// How far the model can be asked now.
@@ -180,9 +199,9 @@ impl TurnService {
         if !self.parts.saves_memory {
             return Ok(None);
         }
-        let mut random = [0; 10];
-        let filled = self.parts.entropy.fill(&mut random);
-        filled.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        let random = random.next(&*self.parts.entropy);
+        let random = random.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         Ok(Some(MemoryKey::new(now, &random)))
     }
 

@@ -8,6 +8,8 @@ const LOCKED: u32 = 6;
 const CORRUPT: u32 = 11;
 const FULL: u32 = 13;
 const NOT_A_DATABASE: u32 = 26;
+/// `SQLITE_IOERR_WRITE`.
+const WRITE_FAILED: u32 = 778;
 const FAULTS_OF_ONE_COMMAND: [u32; 4] = [1, 18, 19, 20]; // ERROR, TOOBIG, CONSTRAINT, MISMATCH
 
 /// What the caller gets to know.
@@ -27,6 +29,14 @@ pub(super) fn is_fault_of_one_command(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether a commit that failed with this error may be on disk all the same. It is not if its pages could not be written, for the
+/// last of them is what makes it one, or if another connection was in the way.
+pub(super) fn leaves_doubt(error: &sqlx::Error) -> bool {
+    let not_written =
+        matches!(primary_code(error), Some(BUSY | LOCKED | FULL)) || code(error) == Some(WRITE_FAILED);
+    !not_written && !is_fault_of_one_command(error)
+}
+
 /// Whether another connection is in the way.
 pub(super) fn is_busy(error: &sqlx::Error) -> bool {
     matches!(primary_code(error), Some(BUSY | LOCKED))
@@ -38,6 +48,10 @@ pub(super) fn is_damage(error: &sqlx::Error) -> bool {
 }
 
 fn primary_code(error: &sqlx::Error) -> Option<u32> {
-    let code = error.as_database_error()?.code()?;
-    code.parse::<u32>().ok().map(|extended| extended & 0xff)
+    code(error).map(|extended| extended & 0xff)
+}
+
+/// The extended result code.
+fn code(error: &sqlx::Error) -> Option<u32> {
+    error.as_database_error()?.code()?.parse().ok()
 }

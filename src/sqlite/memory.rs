@@ -3,7 +3,7 @@
 //! The database is always right. Memory is what it said last, and what is on its way to it.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     sync::{
         Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64},
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use sqlx::SqliteConnection;
+use sqlx::{SqliteConnection, SqlitePool};
 use tokio::time::Instant;
 
 use super::{
@@ -47,8 +47,6 @@ pub(super) struct Memory {
     looked_at: Mutex<Instant>, // when the writer last looked for edits by other processes
     pub(super) writes_ok: AtomicBool,
     pub(super) sweeper_ok: AtomicBool,
-    /// Goes up with each batch that settled a key: a look-up that began before may be out of date.
-    pub(super) settled_batches: AtomicU64,
 }
 
 /// A token that is not revoked.
@@ -77,8 +75,18 @@ pub(super) struct Keys {
 struct Running {
     body: BodyHash,
     since: Millis,
-    /// Whether its claim is on its way to disk, or there already.
-    queued: bool,
+    stage: Stage,
+}
+
+/// How far a key at work is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The database is being asked about it.
+    LookedUp,
+    /// It was claimed, in memory only.
+    Claimed,
+    /// Its claim is on its way to disk, or there already.
+    Queued,
 }
 
 /// What memory says about a key.
@@ -88,8 +96,10 @@ pub(super) enum KeyState {
     Taken,
     /// It is being worked on.
     Running(BodyHash, Millis),
-    /// It may be on record.
+    /// It may be on record. It belongs to the caller until [`Memory::looked_up`] says what the database said.
     AskTheDatabase,
+    /// Another caller asks the database about it.
+    LookedUp,
 }
 
 impl Memory {
@@ -108,7 +118,6 @@ impl Memory {
             looked_at: Mutex::new(Instant::now()),
             writes_ok: AtomicBool::new(true),
             sweeper_ok: AtomicBool::new(true),
-            settled_batches: AtomicU64::new(0),
         }
     }
 
@@ -139,43 +148,66 @@ impl Memory {
         self.tokens.write().unwrap_or_else(PoisonError::into_inner).insert(hash, token);
     }
 
-    /// Takes a key if it is certainly free.
+    /// Takes a key, for good if it is certainly free.
     pub(super) fn take_key(&self, id: &KeyId, body: BodyHash, now: Millis) -> KeyState {
         let mut keys = lock(&self.keys);
-        if let Some(running) = keys.running.get(id) {
-            return KeyState::Running(running.body, running.since);
+        match keys.running.get(id) {
+            Some(Running { stage: Stage::LookedUp, .. }) => return KeyState::LookedUp,
+            Some(running) => return KeyState::Running(running.body, running.since),
+            None => {}
         }
-        if keys.filter.may_contain(id) {
+        let may_be_on_record = keys.filter.may_contain(id);
+        let stage = if may_be_on_record { Stage::LookedUp } else { Stage::Claimed };
+        keys.running.insert(id.clone(), Running { body, since: now, stage });
+        if may_be_on_record {
             return KeyState::AskTheDatabase;
         }
         keys.filter.add(id, now);
-        keys.running.insert(id.clone(), Running { body, since: now, queued: false });
         KeyState::Taken
     }
 
-    /// Takes a key that the database said was free, unless it was taken in the meantime.
-    pub(super) fn take_looked_up_key(&self, id: &KeyId, body: BodyHash, now: Millis) -> KeyState {
+    /// The database was asked about a key: it is free, and stays with the caller, or it is not.
+    pub(super) fn looked_up(&self, id: &KeyId, is_free: bool) {
         let mut keys = lock(&self.keys);
-        match keys.running.entry(id.clone()) {
-            Entry::Occupied(entry) => KeyState::Running(entry.get().body, entry.get().since),
-            Entry::Vacant(entry) => {
-                entry.insert(Running { body, since: now, queued: false });
-                keys.filter.add(id, now);
-                KeyState::Taken
-            }
+        if !is_free {
+            keys.running.remove(id);
+        } else if let Some(running) = keys.running.get_mut(id) {
+            running.stage = Stage::Claimed;
+            let since = running.since;
+            keys.filter.add(id, since);
         }
+    }
+
+    /// Takes a key that is on record as running.
+    pub(super) fn take_running_key(&self, id: &KeyId, body: BodyHash, since: Millis) {
+        let mut keys = lock(&self.keys);
+        keys.running.insert(id.clone(), Running { body, since, stage: Stage::Queued });
+    }
+
+    /// All keys on record are in the filter.
+    pub(super) fn filter_is_complete(&self) {
+        lock(&self.keys).filter.is_complete();
     }
 
     /// The claim of a key is on its way to disk.
     pub(super) fn claim_is_queued(&self, id: &KeyId) {
         if let Some(running) = lock(&self.keys).running.get_mut(id) {
-            running.queued = true;
+            running.stage = Stage::Queued;
         }
     }
 
     /// Waits until the claim of a key at work is on its way to disk, which it is some milliseconds after the key was taken.
     pub(super) async fn wait_until_queued(&self, id: &KeyId) {
-        let waits = || lock(&self.keys).running.get(id).is_some_and(|running| !running.queued);
+        self.wait_while(id, |stage| stage != Stage::Queued).await;
+    }
+
+    /// Waits until the database has said what another caller asked about a key.
+    pub(super) async fn wait_until_looked_up(&self, id: &KeyId) {
+        self.wait_while(id, |stage| stage == Stage::LookedUp).await;
+    }
+
+    async fn wait_while(&self, id: &KeyId, waits_at: impl Fn(Stage) -> bool) {
+        let waits = || lock(&self.keys).running.get(id).is_some_and(|running| waits_at(running.stage));
         while waits() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -183,10 +215,11 @@ impl Memory {
 
     /// Gives keys back whose work has ended; those that stay on record are remembered by the filter.
     pub(super) fn give_back_keys<'a>(&self, ended: impl Iterator<Item = &'a KeyId>, now: Millis) {
-        let mut keys = lock(&self.keys);
+        let keys = &mut *lock(&self.keys);
         for id in ended {
-            keys.filter.add(id, now);
-            keys.running.remove(id);
+            if let Some(running) = keys.running.remove(id) {
+                keys.filter.add_again(id, running.since, now);
+            }
         }
     }
 
@@ -217,20 +250,11 @@ impl Memory {
         *lock(&self.forgotten_to) = progress;
     }
 
-    /// Reads everything from the database; the keys only at the start of a server, since what another process does to
-    /// them later is found when they are used.
-    pub(super) async fn load(
-        &self,
-        conn: &mut SqliteConnection,
-        now: Millis,
-        with_keys: bool,
-    ) -> Result<(), sqlx::Error> {
+    /// Reads everything from the database but the keys: see [`load_keys`](Self::load_keys).
+    pub(super) async fn load(&self, conn: &mut SqliteConnection, now: Millis) -> Result<(), sqlx::Error> {
         self.load_tokens(conn).await?;
         self.load_windows(conn, now).await?;
         self.waiting.set_stored(count_waiting(conn, &self.channels).await?);
-        if with_keys {
-            self.load_keys(conn, now).await?;
-        }
         Ok(())
     }
 
@@ -273,18 +297,23 @@ impl Memory {
         Ok(())
     }
 
-    async fn load_keys(&self, conn: &mut SqliteConnection, now: Millis) -> Result<(), sqlx::Error> {
+    /// Puts the keys on record into the filter, some at a time, while the server is at work already: until all are there, the
+    /// database is asked about every key. What another process does to them later is found when they are used.
+    pub(super) async fn load_keys(&self, reads: &SqlitePool, now: Millis) -> Result<(), sqlx::Error> {
         let mut after = (String::new(), String::new());
         loop {
             let rows = sqlx::query!(
                 r#"SELECT owner AS "owner!: String", key AS "key!: String" FROM idempotency_key
-                   WHERE (owner, key) > (?1, ?2) ORDER BY owner, key LIMIT 10000"#,
+                   WHERE (owner, key) > (?1, ?2) ORDER BY owner, key LIMIT 1000"#,
                 after.0,
                 after.1
             )
-            .fetch_all(&mut *conn)
+            .fetch_all(reads)
             .await?;
-            let Some(last) = rows.last() else { return Ok(()) };
+            let Some(last) = rows.last() else {
+                self.filter_is_complete();
+                return Ok(());
+            };
             after = (last.owner.clone(), last.key.clone());
             let mut keys = lock(&self.keys);
             for row in &rows {

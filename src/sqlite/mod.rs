@@ -8,12 +8,14 @@ mod admin;
 mod backup;
 mod batch;
 mod check;
+mod checkpoint;
 mod command;
 mod contents;
 mod conversation;
 mod copy;
 mod error;
 mod full_text;
+mod gathered;
 mod inbox;
 mod info;
 mod key_filter;
@@ -26,6 +28,7 @@ mod restore;
 mod retention;
 mod rotation;
 mod rows;
+mod script;
 mod survey;
 mod sweep;
 #[cfg(test)]
@@ -37,12 +40,15 @@ mod upkeep;
 mod writer;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use sqlx::SqlitePool;
-use tokio::task::JoinHandle;
+use tokio::{sync::Notify, task::JoinHandle};
 
 pub use backup::{Backup, back_up};
 pub use check::{Checked, Finding, check};
@@ -56,7 +62,7 @@ pub use survey::{Survey, survey};
 pub use upkeep::{Migrated, UpkeepError, Vacuumed, migrate, vacuum};
 
 use crate::{
-    domain::channel::ChannelKind,
+    domain::{channel::ChannelKind, time::Millis},
     repository::{StoreError, StoreStatus, StoreStatusRepository},
     system::SteadyClock,
     telemetry::metrics::Metrics,
@@ -101,6 +107,7 @@ pub struct StoreLimits {
 pub struct SqliteStore {
     shared: Arc<Shared>,
     writer: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+    checkpoint: tokio::sync::Mutex<Option<JoinHandle<()>>>,
     lock: Mutex<Option<ServerLock>>,
 }
 
@@ -113,6 +120,10 @@ pub(in crate::sqlite) struct Shared {
     clock: Arc<SteadyClock>,
     metrics: Arc<Metrics>,
     run_id: i64,
+    /// It is being closed: what waits for the disk to recover waits no longer.
+    closing: AtomicBool,
+    /// It is time for a checkpoint, or to end.
+    checkpoint: Notify,
 }
 
 /// What the store is built from, besides the file.
@@ -156,7 +167,7 @@ impl SqliteStore {
         let run_id =
             if is_server { sweep::begin_run(&mut database.writer, now).await.map_err(failed)? } else { 0 };
         let memory = Memory::new(&parts.limits, &parts.metrics, now);
-        memory.load(&mut database.writer, now, is_server).await.map_err(failed)?;
+        memory.load(&mut database.writer, now).await.map_err(failed)?;
         let (senders, queues) = queue::queues();
         let StoreParts { limits, clock, metrics } = parts;
         let reads = database.reads;
@@ -164,17 +175,33 @@ impl SqliteStore {
         metrics
             .store
             .watch(&settings.path, move || (pool.size() as usize).saturating_sub(pool.num_idle()) as u64);
-        let shared = Arc::new(Shared { queues: senders, memory, reads, limits, clock, metrics, run_id });
+        let (closing, checkpoint) = (AtomicBool::new(false), Notify::new());
+        let shared =
+            Shared { queues: senders, memory, reads, limits, clock, metrics, run_id, closing, checkpoint };
+        let shared = Arc::new(shared);
+        let mut checkpoint = None;
+        if is_server {
+            let conn = open::connect_checkpoint(settings).await?;
+            checkpoint = Some(tokio::spawn(checkpoint::run(conn, Arc::clone(&shared))));
+            tokio::spawn(Arc::clone(&shared).load_keys(now));
+        }
         let writer = Writer::new(database.writer, &shared, queues, settings);
         let writer = tokio::spawn(writer.run());
-        Ok(Self { shared, writer: tokio::sync::Mutex::new(Some(writer)), lock: Mutex::new(database.lock) })
+        let (writer, checkpoint) =
+            (tokio::sync::Mutex::new(Some(writer)), tokio::sync::Mutex::new(checkpoint));
+        Ok(Self { shared, writer, checkpoint, lock: Mutex::new(database.lock) })
     }
 
     /// Writes all that waits, ends the run, closes the file and gives the lock back, also if work that was not finished
     /// still holds a part of the store. Steps that come later fail.
     pub async fn close(&self) {
         // The writer's connection is the last one, so that SQLite writes the WAL back and removes it.
+        self.shared.closing.store(true, Ordering::Relaxed);
         self.shared.reads.close().await;
+        self.shared.checkpoint.notify_one();
+        if let Some(checkpoint) = self.checkpoint.lock().await.take() {
+            checkpoint.await.ok();
+        }
         self.shared.queues.callers.send(Command::Close).await.ok();
         if let Some(writer) = self.writer.lock().await.take() {
             writer.await.ok();
@@ -196,6 +223,17 @@ impl SqliteStore {
     /// [`StoreError`] if it takes no writes.
     pub async fn prune(&self, progress: &(dyn Fn(&Removed) + Sync)) -> Result<Removed, StoreError> {
         self.shared.prune(progress).await
+    }
+}
+
+impl Shared {
+    /// Until this is done, or if it fails, the database is asked about every key.
+    async fn load_keys(self: Arc<Self>, now: Millis) {
+        if let Err(error) = self.memory.load_keys(&self.reads, now).await
+            && !self.closing.load(Ordering::Relaxed)
+        {
+            tracing::warn!(%error, "the keys on record could not be read: each new one is looked up");
+        }
     }
 }
 

@@ -26,6 +26,9 @@ const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 /// busy machine.
 const WAIT_FOR_READER: Duration = Duration::from_secs(5);
 
+/// Rows of a result that may be read before they are taken: the thread of a connection waits less often.
+const ROWS_AHEAD: usize = 1024;
+
 /// Where the database is and how it is opened.
 #[derive(Debug, Clone)]
 pub struct DatabaseSettings {
@@ -256,6 +259,7 @@ pub(super) fn options(settings: &DatabaseSettings) -> SqliteConnectOptions {
         .busy_timeout(settings.busy_timeout)
         .synchronous(sync)
         .foreign_keys(true)
+        .row_buffer_size(ROWS_AHEAD)
         .pragma("mmap_size", "0")
         .pragma("temp_store", "MEMORY")
         .disable_statement_logging()
@@ -288,6 +292,12 @@ pub(super) async fn connect_writer(settings: &DatabaseSettings) -> Result<Sqlite
         }
     }
     Ok(conn)
+}
+
+/// The connection that copies the WAL into the file beside the writer.
+pub(super) async fn connect_checkpoint(settings: &DatabaseSettings) -> Result<SqliteConnection, OpenError> {
+    let connected = options(settings).connect().await;
+    connected.map_err(|source| OpenError::Sqlite { path: settings.path.clone(), source })
 }
 
 /// What a pragma says; nothing where it has nothing to say (`mmap_size` on a system without).

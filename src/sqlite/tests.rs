@@ -7,15 +7,21 @@ mod interleaving;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use sqlx::{AssertSqlSafe, Executor as _, SqlSafeStr as _, SqliteConnection};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     DatabaseSettings, Retention, SqliteStore, StoreLimits, StoreParts, UpkeepError, Watch, back_up,
-    command::Step,
+    command::Step, memory::KeyState, script::Script,
 };
 use crate::{
+    domain::{
+        client::Owner,
+        id::TokenId,
+        idempotency::{BodyHash, IdempotencyKey},
+        time::Millis,
+    },
     repository::{StoreError, StoreStatusRepository as _},
     system::{SteadyClock, SystemClock},
     telemetry::Metrics,
@@ -119,4 +125,70 @@ async fn a_backup_that_is_stopped_leaves_nothing() {
 #[test]
 fn the_server_looks_for_edits_more_than_once_in_a_second() {
     assert!(super::memory::LOOK_FOR_EDITS_EVERY <= Duration::from_millis(500));
+}
+
+#[tokio::test]
+async fn every_statement_with_rows_fits_the_schema() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    let mut conn = store.shared.reads.acquire().await.unwrap();
+    for statement in super::batch::STATEMENTS {
+        for rows in [1, 4] {
+            let text = Script::text_of(statement, rows);
+            let prepared = conn.prepare(AssertSqlSafe(text.clone()).into_sql_str()).await;
+            assert!(prepared.is_ok(), "{prepared:?}: {text}");
+        }
+    }
+    drop(conn);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_looked_up_is_nobody_elses_until_the_database_has_answered() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    let memory = &store.shared.memory;
+    let id = (Owner::Token(TokenId(1)), IdempotencyKey::stored("key").unwrap());
+    memory.filter_is_complete();
+    let take = |body| memory.take_key(&id, BodyHash([body; 32]), Millis(1));
+    assert!(matches!(take(1), KeyState::Taken));
+    assert!(matches!(take(2), KeyState::Running(BodyHash([1, ..]), _)));
+    memory.give_back_keys([&id].into_iter(), Millis(2));
+    assert!(matches!(take(3), KeyState::AskTheDatabase), "it may be on record");
+    assert!(matches!(take(4), KeyState::LookedUp));
+    memory.looked_up(&id, false);
+    assert!(matches!(take(5), KeyState::AskTheDatabase));
+    memory.looked_up(&id, true);
+    assert!(matches!(take(6), KeyState::Running(BodyHash([5, ..]), _)));
+    store.close().await;
+}
+
+/// A commit that fails leaves its transaction open.
+#[tokio::test]
+async fn a_transaction_that_cannot_be_committed_stops_no_other() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    assert!(store.shared.step(None, Uncommittable).await.is_err(), "it cannot be committed");
+    store.shared.step(None, Write).await.unwrap();
+    assert_eq!(rows(&store).await, 1);
+    store.close().await;
+}
+
+/// Writes what cannot be committed.
+struct Uncommittable;
+
+#[async_trait]
+impl Step for Uncommittable {
+    type Output = ();
+
+    async fn run(&self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        sqlx::query("PRAGMA defer_foreign_keys = ON").execute(&mut *conn).await?;
+        sqlx::query(
+            "INSERT INTO pairing_code (salt, code_hash, label, issued_at_ms, expires_at_ms, token_id)
+                     VALUES (x'00', x'00', '', 1, 2, 99)",
+        )
+        .execute(conn)
+        .await
+        .map(drop)
+    }
 }

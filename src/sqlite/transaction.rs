@@ -7,12 +7,13 @@
 use sqlx::SqliteConnection;
 
 /// Begins a transaction that will write: it waits for the lock here, or not at all.
-pub(super) async fn begin(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let begun = run(conn, "BEGIN IMMEDIATE").await;
-    if begun.is_err() {
-        run(conn, "ROLLBACK").await.ok(); // it may have begun all the same, and no other could begin then
-    }
-    begun
+pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
+/// Puts on disk what was written.
+pub(super) const COMMIT: &str = "COMMIT";
+
+/// Ends a transaction that failed, wherever that was. It fails if SQLite has done it already, or none was begun.
+pub(super) async fn roll_back(conn: &mut SqliteConnection) {
+    run(conn, "ROLLBACK").await.ok();
 }
 
 /// Begins a transaction that only reads, all of it as of one moment.
@@ -20,17 +21,17 @@ pub(super) async fn begin_reading(conn: &mut SqliteConnection) -> Result<(), sql
     run(conn, "BEGIN").await
 }
 
-/// Commits what was written. What failed, or cannot be committed, is rolled back.
+/// Ends a transaction that only read.
 pub(super) async fn end<T, E: From<sqlx::Error>>(
     conn: &mut SqliteConnection,
     written: Result<T, E>,
 ) -> Result<T, E> {
     let ended = match written {
-        Ok(written) => run(conn, "COMMIT").await.map(|()| written).map_err(E::from),
+        Ok(written) => run(conn, COMMIT).await.map(|()| written).map_err(E::from),
         Err(error) => Err(error),
     };
     if ended.is_err() {
-        run(conn, "ROLLBACK").await.ok(); // it fails if SQLite has done it already
+        roll_back(conn).await;
     }
     ended
 }

@@ -1,6 +1,6 @@
 //! Turns: claimed in memory where that is certain, else after a look-up; written in the writer's batches.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
@@ -11,7 +11,7 @@ use super::{
     batch::{TurnCommand, TurnReply},
     command::{Command, Step, closed},
     error::store_error,
-    memory::{KeyId, KeyState},
+    memory::{KeyId, KeyState, Memory},
     rate_limit::take,
 };
 use crate::{
@@ -31,18 +31,19 @@ use crate::{
 
 /// How often work on a message is begun before it is given up: it may be what kills the process.
 const MAX_ATTEMPTS: i64 = 5;
-/// How often a key is looked up when others settle at the same time.
-const MAX_LOOK_UPS: usize = 16;
 
 #[async_trait]
 impl TurnRepository for SqliteStore {
     async fn claim(&self, mut new: NewTurn, now: Millis) -> Result<ClaimOutcome, StoreError> {
         let Some((key, body)) = &new.key else { return Ok(self.claimed(new, now)) };
         let (id, body): (KeyId, _) = ((new.owner, key.clone()), *body);
-        let verdict = match self.shared.memory.take_key(&id, body, now) {
-            KeyState::Taken => return Ok(self.claimed(new, now)),
-            KeyState::Running(first, since) => verdict_on_running(first, since, body),
-            KeyState::AskTheDatabase => self.shared.look_up(&id, body, now).await?,
+        let verdict = loop {
+            match self.shared.memory.take_key(&id, body, now) {
+                KeyState::Taken => return Ok(self.claimed(new, now)),
+                KeyState::Running(first, since) => break verdict_on_running(first, since, body),
+                KeyState::AskTheDatabase => break self.shared.look_up(&id, body, now).await?,
+                KeyState::LookedUp => self.shared.memory.wait_until_looked_up(&id).await,
+            }
         };
         let outcome = match verdict {
             Verdict::Free => return Ok(self.claimed(new, now)),
@@ -89,8 +90,7 @@ impl SqliteStore {
 
     fn lease_of(&self, orphan: Orphan) -> Option<Lease> {
         let id: KeyId = (orphan.owner.parse().ok()?, orphan.key);
-        self.shared.memory.take_looked_up_key(&id, orphan.body, orphan.received_at);
-        self.shared.memory.claim_is_queued(&id);
+        self.shared.memory.take_running_key(&id, orphan.body, orphan.received_at);
         let turn = NewTurn {
             owner: id.0,
             key: Some((id.1, orphan.body)),
@@ -106,32 +106,35 @@ impl SqliteStore {
     }
 }
 
+/// A key about which the database is asked. However that ends, memory learns it.
+struct LookUp<'a> {
+    memory: &'a Memory,
+    id: &'a KeyId,
+    is_free: bool,
+}
+
+impl Drop for LookUp<'_> {
+    fn drop(&mut self) {
+        self.memory.looked_up(self.id, self.is_free);
+    }
+}
+
 /// What a key at work says about a request with `body`.
 fn verdict_on_running(first: BodyHash, since: Millis, body: BodyHash) -> Verdict {
     if first == body { Verdict::Running(since) } else { Verdict::OtherBody }
 }
 
 impl Shared {
-    /// Asks the database about a key, and takes it if it is free. Memory is asked again afterwards: if others settled
-    /// meanwhile, this key may have been among them, and the look-up is repeated.
+    /// Asks the database about a key that nobody else has meanwhile, and gives it back unless it is free. All that was known of
+    /// it in memory before is on disk by now, since it is forgotten there afterwards.
     async fn look_up(&self, id: &KeyId, body: BodyHash, now: Millis) -> Result<Verdict, StoreError> {
-        for _ in 0..MAX_LOOK_UPS {
-            let before = self.memory.settled_batches.load(Ordering::Acquire);
-            let verdict = match self.find_key(id).await? {
-                Some(record) => record.judge(body, now, self.limits.key_ttl),
-                None => Verdict::Free,
-            };
-            if verdict != Verdict::Free {
-                return Ok(verdict);
-            }
-            if self.memory.settled_batches.load(Ordering::Acquire) == before {
-                return Ok(match self.memory.take_looked_up_key(id, body, now) {
-                    KeyState::Running(first, since) => verdict_on_running(first, since, body),
-                    _ => Verdict::Free,
-                });
-            }
-        }
-        Ok(Verdict::Running(now))
+        let mut look_up = LookUp { memory: &self.memory, id, is_free: false };
+        let verdict = match self.find_key(id).await? {
+            Some(record) => record.judge(body, now, self.limits.key_ttl),
+            None => Verdict::Free,
+        };
+        look_up.is_free = verdict == Verdict::Free;
+        Ok(verdict)
     }
 
     async fn find_key(&self, (owner, key): &KeyId) -> Result<Option<KeyRecord>, StoreError> {

@@ -16,80 +16,32 @@ use std::{
 };
 
 use sqlx::{Connection as _, SqliteConnection};
-use tokio::{sync::oneshot, time::MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
 use super::{
     DatabaseSettings, Shared,
     batch::{self, BatchError, BatchState, Hit, TurnCommand, TurnReply},
-    command::{Call, Command, kind_of},
-    error::{is_fault_of_one_command, store_error},
-    inbox::{self, AcceptCommand},
+    checkpoint::Committed,
+    command::kind_of,
+    error::{is_fault_of_one_command, leaves_doubt, store_error},
+    gathered::Batch,
+    inbox,
     memory::LOOK_FOR_EDITS_EVERY,
     queue::Queues,
+    script::{Script, ScriptError},
     sweep, transaction,
 };
 use crate::{
     domain::rate::Scope,
     repository::{AcceptOutcome, StoreError},
-    telemetry::{metrics::RemovedKind, trace::Linked},
+    telemetry::metrics::RemovedKind,
 };
 
 /// No data version: memory was loaded before the writer began, and is loaded again at its first look.
 const UNSEEN: i64 = -1;
 
-/// Commands that are written together, by kind. The order of kinds is right for any two commands about the same row: a
-/// message is inserted before it is updated, and a key is not taken again before its giving back is on disk.
-#[derive(Default)]
-struct Batch {
-    commands: usize,
-    hits: Vec<Hit>,
-    hit_replies: Vec<oneshot::Sender<Result<(), StoreError>>>,
-    turns: Vec<TurnCommand>,
-    calls: Vec<AcceptCommand>,
-    steps: Vec<Box<dyn Call>>,
-    looks: Vec<oneshot::Sender<()>>,
-}
-
-impl Batch {
-    /// Adds a command; `false` if it is the one to end.
-    fn add(&mut self, command: Command) -> bool {
-        self.commands += usize::from(!matches!(command, Command::Look(_) | Command::Close));
-        match command {
-            Command::Hit(hit, reply) => {
-                self.hits.push(hit);
-                self.hit_replies.extend(reply);
-            }
-            Command::Turn(turn) => {
-                self.hits.extend(turn.hit);
-                self.turns.push(*turn);
-            }
-            Command::Accept(call) => self.calls.push(call),
-            Command::Step(hit, step) => {
-                self.hits.extend(hit);
-                self.steps.push(step);
-            }
-            Command::Look(reply) => self.looks.push(reply),
-            Command::Close => return false,
-        }
-        true
-    }
-
-    /// The spans of the callers that wait for it.
-    fn links(&mut self) -> Vec<Linked> {
-        let turns = self.turns.iter_mut().filter_map(|turn| turn.link.take());
-        let calls = self.calls.iter_mut().filter_map(|call| call.link.take());
-        turns.chain(calls).chain(self.steps.iter_mut().filter_map(|step| step.link())).collect()
-    }
-
-    /// Whether it is sure to write something. A step may find nothing to do, which succeeds on a full disk too.
-    fn writes(&self) -> bool {
-        !self.hits.is_empty() || !self.turns.is_empty()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.hits.is_empty() && self.turns.is_empty() && self.calls.is_empty() && self.steps.is_empty()
-    }
-}
+/// The first and the longest pause before a commit in doubt is tried again.
+const PAUSE_IN_DOUBT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
 
 /// How a batch is written.
 enum Manner {
@@ -113,6 +65,7 @@ pub(super) struct Writer {
     queues: Queues,
     state: BatchState,
     data_version: i64,
+    committed: Committed,
     path: PathBuf,
     file: Option<FileId>, // what the path named when it was opened
     busy_timeout: Duration,
@@ -137,7 +90,8 @@ impl Writer {
     ) -> Self {
         let (path, busy_timeout) = (settings.path.clone(), settings.busy_timeout);
         let (shared, state, file) = (Arc::clone(shared), BatchState::default(), FileId::of(&path));
-        Self { conn, shared, queues, state, data_version: UNSEEN, path, file, busy_timeout }
+        let committed = Committed::default();
+        Self { conn, shared, queues, state, data_version: UNSEEN, committed, path, file, busy_timeout }
     }
 
     /// Writes until it is asked to end.
@@ -196,20 +150,17 @@ impl Writer {
         }
         let mut span = self.shared.metrics.traces.batch(batch.links(), batch.commands);
         let started = self.shared.clock.monotonic();
-        let mut result = self.write(&mut batch, Manner::Together).await;
-        let fault_of_one = match &result {
-            Err(BatchError::Contended) => true,
-            Err(BatchError::Sql(error)) => is_fault_of_one_command(error),
-            Err(BatchError::Moved) | Ok(_) => false,
-        };
-        if fault_of_one {
-            self.state.forget_numbers();
-            result = self.write(&mut batch, Manner::Singly).await;
+        let mut result = self.write_once(&mut batch).await;
+        if let Err(BatchError::InDoubt(_)) = result {
+            result = self.write_until_sure(&mut batch, result).await;
         }
         if result.is_ok() {
             let took = self.shared.clock.monotonic().saturating_sub(started);
             self.shared.metrics.writer.committed(batch.commands, took);
             self.shared.metrics.store.removed(RemovedKind::KeyOverLimit, self.state.take_dropped_keys());
+            if self.committed.add(batch.commands) {
+                self.shared.checkpoint.notify_one();
+            }
         }
         if result.is_err() {
             span.fail("storage");
@@ -224,22 +175,84 @@ impl Writer {
         }
     }
 
-    /// One transaction.
-    async fn write(&mut self, batch: &mut Batch, manner: Manner) -> Result<Outcomes, BatchError> {
-        transaction::begin(&mut self.conn).await?;
-        let written = match manner {
-            Manner::Together => self.write_together(batch).await,
-            Manner::Singly => self.write_singly(batch).await,
+    /// Writes a batch; if a command of it is at fault, each command by itself.
+    async fn write_once(&mut self, batch: &mut Batch) -> Result<Outcomes, BatchError> {
+        let result = self.write(batch, Manner::Together).await;
+        let fault_of_one = match &result {
+            Err(BatchError::Contended) => true,
+            Err(BatchError::Sql(error)) => is_fault_of_one_command(error),
+            Err(BatchError::InDoubt(_) | BatchError::Moved) | Ok(_) => false,
         };
-        transaction::end(&mut self.conn, written).await
+        if !fault_of_one {
+            return result;
+        }
+        self.state.forget_numbers();
+        self.write(batch, Manner::Singly).await
+    }
+
+    /// The disk did not say whether it has the commit: SQLite has undone it, but its pages stand in the WAL, and it would come
+    /// back after a crash. So nobody is told anything before another commit has taken the place of those pages: that of the
+    /// same batch, as soon as the disk takes it. A caller that gives up meanwhile does not know what became of its request,
+    /// which is how it is.
+    async fn write_until_sure(
+        &mut self,
+        batch: &mut Batch,
+        mut result: Result<Outcomes, BatchError>,
+    ) -> Result<Outcomes, BatchError> {
+        let (mut pause, longest) = PAUSE_IN_DOUBT;
+        while let Err(error) = &result
+            && !self.shared.closing.load(Ordering::Relaxed)
+        {
+            self.note(Some(&error.to_store_error()));
+            self.shared.memory.writes_ok.store(false, Ordering::Relaxed);
+            self.state.forget_numbers();
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(longest);
+            result = self.write_once(batch).await;
+        }
+        result
+    }
+
+    /// One transaction. Whatever fails, none is left open.
+    async fn write(&mut self, batch: &mut Batch, manner: Manner) -> Result<Outcomes, BatchError> {
+        let mut script = Script::default();
+        script.add(transaction::BEGIN);
+        let written = match manner {
+            Manner::Together => self.write_together(&mut script, batch).await,
+            Manner::Singly => self.write_singly(&mut script, batch).await,
+        };
+        let ended = match written {
+            Ok(outcomes) => {
+                let committed = script.add(transaction::COMMIT).run(&mut self.conn).await;
+                committed.map(|()| outcomes).map_err(|failed| match failed {
+                    ScriptError { error, at_the_end: true } if leaves_doubt(&error) => {
+                        BatchError::InDoubt(error)
+                    }
+                    failed => failed.into(),
+                })
+            }
+            Err(error) => Err(error),
+        };
+        if ended.is_err() {
+            transaction::roll_back(&mut self.conn).await;
+        }
+        self.state.keys_dropped(script.counted());
+        ended
     }
 
     /// One statement for each kind.
-    async fn write_together(&mut self, batch: &mut Batch) -> Result<Outcomes, BatchError> {
+    async fn write_together(
+        &mut self,
+        script: &mut Script,
+        batch: &mut Batch,
+    ) -> Result<Outcomes, BatchError> {
         let now = self.shared.clock.now();
-        batch::write_hits(&mut self.conn, &batch.hits).await?;
+        batch::write_hits(script, &batch.hits);
         let context = batch::Context { run_id: self.shared.run_id, limits: &self.shared.limits, now };
-        let turns = self.state.write_turns(&mut self.conn, &context, &batch.turns).await?;
+        let turns = self.state.write_turns(&mut self.conn, script, &context, &batch.turns).await?;
+        if !batch.calls.is_empty() || !batch.steps.is_empty() {
+            script.run(&mut self.conn).await?;
+        }
         let calls = inbox::write_calls(&mut self.conn, &mut self.state, &context, &batch.calls).await?;
         for step in &mut batch.steps {
             step.run(&mut self.conn).await?;
@@ -253,15 +266,20 @@ impl Writer {
     }
 
     /// One savepoint for each command.
-    async fn write_singly(&mut self, batch: &mut Batch) -> Result<Outcomes, BatchError> {
+    async fn write_singly(&mut self, script: &mut Script, batch: &mut Batch) -> Result<Outcomes, BatchError> {
         let now = self.shared.clock.now();
-        batch::write_hits(&mut self.conn, &batch.hits).await?;
+        batch::write_hits(script, &batch.hits);
+        script.run(&mut self.conn).await?;
         let context = batch::Context { run_id: self.shared.run_id, limits: &self.shared.limits, now };
         let (conn, state) = (&mut self.conn, &mut self.state);
         let mut outcomes = Outcomes { turns: Vec::new(), calls: Vec::new(), steps: Vec::new() };
         for turn in &batch.turns {
             transaction::begin_one(conn).await?;
-            let written = state.write_turns(conn, &context, std::slice::from_ref(turn)).await;
+            let one = std::slice::from_ref(turn);
+            let written = match state.write_turns(conn, script, &context, one).await {
+                Ok(replies) => script.run(conn).await.map(|()| replies).map_err(BatchError::from),
+                Err(error) => Err(error),
+            };
             let outcome = match written {
                 Err(BatchError::Contended) => undone(conn, state, Ok(TurnReply::Contended)).await?,
                 written => one_outcome(conn, state, written).await?,
@@ -331,8 +349,6 @@ impl Writer {
         let ended = turns.filter(|(turn, outcome)| turn.gives_key_back(outcome));
         let mut keys = ended.filter_map(|(turn, _)| turn.key_id.as_ref()).peekable();
         if keys.peek().is_some() {
-            // In this order: whoever finds a key neither running nor on record must see that a batch was settled.
-            self.shared.memory.settled_batches.fetch_add(1, Ordering::Release);
             self.shared.memory.give_back_keys(keys, self.shared.clock.now());
         }
     }
@@ -380,7 +396,7 @@ impl Writer {
         let version = data_version(&mut self.conn).await?;
         if version != self.data_version {
             self.state.forget_numbers();
-            self.shared.memory.load(&mut self.conn, self.shared.clock.now(), false).await?;
+            self.shared.memory.load(&mut self.conn, self.shared.clock.now()).await?;
             if self.data_version != UNSEEN {
                 self.shared.memory.edits.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!("another process wrote to the database: memory was loaded again");
@@ -394,7 +410,7 @@ impl Writer {
 impl BatchError {
     fn to_store_error(&self) -> StoreError {
         match self {
-            Self::Sql(error) => store_error(error),
+            Self::Sql(error) | Self::InDoubt(error) => store_error(error),
             Self::Contended => StoreError::Busy,
             Self::Moved => StoreError::Unavailable("its file was moved or replaced".into()),
         }

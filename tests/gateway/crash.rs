@@ -1,5 +1,6 @@
 //! What `kill -9` leaves behind: everything that anyone was told.
 
+mod failed_sync;
 mod fifty_kills;
 
 use tempfile::TempDir;

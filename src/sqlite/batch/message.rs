@@ -1,41 +1,51 @@
 //! The messages of turns, and what is remembered of them.
 
+use std::sync::Arc;
+
 use sqlx::SqliteConnection;
 
-use super::{Context, TurnCommand};
+use super::{Row, TurnCommand};
 use crate::{
-    domain::{
-        id::{ConversationId, MessageId},
-        memory::CONVERSATION,
-    },
+    domain::id::ConversationId,
     repository::TurnEnd,
     sqlite::{
-        conversation::{Place, WEBHOOK, conversations_at},
-        rows::{Row, Rows},
+        conversation::{Place, conversations_at},
+        script::{NO_MORE, RowsStatement, Script},
     },
 };
 
-/// The columns in which an end is written, 14 of them: 0 state, 1 answer, 3 model, 5 error class, 7 time, 8 provider, 10 calls,
-/// 11 milliseconds, 12 tokens read, 13 tokens written.
-fn push_end(row: &mut Row<'_>, turn: &TurnCommand) {
+/// The columns in which an end is written, nine of them: answer, model, error class, time, provider, calls, milliseconds, tokens
+/// read, tokens written.
+fn bind_end(script: &mut Script, turn: &TurnCommand) {
     let Some((end, at)) = &turn.end else {
-        row.int(0).maybe_text(None).maybe_text(None).maybe_text(None).maybe_int(None);
-        row.maybe_text(None).maybe_int(None).maybe_int(None).maybe_int(None).maybe_int(None);
+        (0..9).for_each(|_| _ = script.bind(None::<i64>));
         return;
     };
     let account = match end {
         TurnEnd::Answered(answer, account) => {
-            row.int(1).bytes(answer.text.as_bytes()).bytes(answer.model.as_bytes()).maybe_text(None);
+            script.bind(answer.text.clone()).bind(answer.model.clone()).bind(None::<i64>);
             account
         }
         TurnEnd::Failed(class, account) => {
-            row.int(2).maybe_text(None).maybe_text(None).bytes(class.as_bytes());
+            script.bind(None::<i64>).bind(None::<i64>).bind(*class);
             account
         }
     };
-    let row = row.int(at.0).maybe_text(account.provider);
-    row.int(account.calls.into()).int(millis(account.took));
-    row.maybe_int(tokens(account.usage.prompt_tokens)).maybe_int(tokens(account.usage.completion_tokens));
+    script.bind(at.0).bind(account.provider).bind(i64::from(account.calls)).bind(millis(account.took));
+    script.bind(tokens(account.usage.prompt_tokens)).bind(tokens(account.usage.completion_tokens));
+}
+
+fn key_of(turn: &TurnCommand) -> Option<Arc<str>> {
+    turn.key_id.as_ref().map(|(_, key)| key.shared())
+}
+
+/// How a message stands, as the statements name it.
+fn state_of(turn: &TurnCommand) -> i64 {
+    match &turn.end {
+        None => 0,
+        Some((TurnEnd::Answered(..), _)) => 1,
+        Some((TurnEnd::Failed(..), _)) => 2,
+    }
 }
 
 /// A time in whole milliseconds, as the database has it.
@@ -49,7 +59,7 @@ pub(in crate::sqlite) fn tokens(number: Option<u64>) -> Option<i64> {
 }
 
 /// The conversation of each turn whose claim is not on disk yet, if it is one of a session.
-async fn conversations_of(
+pub(super) async fn conversations_of(
     conn: &mut SqliteConnection,
     turns: &[TurnCommand],
 ) -> Result<Vec<Option<ConversationId>>, sqlx::Error> {
@@ -63,116 +73,66 @@ async fn conversations_of(
     Ok(sessions.iter().map(|session| session.as_ref().and_then(|_| found.next())).collect())
 }
 
+pub(super) const INSERT_MESSAGES: RowsStatement = RowsStatement {
+    head: "INSERT INTO message (id, received_at_ms, channel, sender, idempotency_key, text, state, attempts, run_id, answer,
+                                model, error_class, finished_at_ms, provider, provider_calls, provider_ms, prompt_tokens,
+                                completion_tokens, conversation_id)
+           SELECT column1, column2, 'webhook', column3, column4, column5,
+                  CASE column6 WHEN 0 THEN 'running' WHEN 1 THEN 'answered' ELSE 'failed' END, 1, ?, column7, column8,
+                  column9, column10, column11, column12, column13, column14, column15, column16",
+    columns: 16,
+    tail: "",
+};
+
 /// Messages whose claim is not on disk yet.
-pub(super) async fn insert_messages(
-    conn: &mut SqliteConnection,
-    context: &Context<'_>,
-    turns: &[TurnCommand],
-    ids: &[MessageId],
-) -> Result<(), sqlx::Error> {
-    // 0 id, 1 time, 2 owner, 4 key, 6 text, 8 the end, 22 conversation, 23 memory key.
-    let mut rows = Rows::default();
-    let mut saves_memory = false;
-    let conversations = conversations_of(conn, turns).await?;
-    for ((turn, id), conversation) in turns.iter().zip(ids).zip(conversations) {
-        if turn.id.is_some() {
-            continue;
-        }
-        rows.push(|row| {
-            let key = turn.key_id.as_ref().map(|(_, key)| key.as_str());
-            row.int(id.0).int(turn.claimed_at.0).display(turn.owner).maybe_text(key);
-            row.bytes(turn.text.as_str().as_bytes());
-            push_end(row, turn);
-            row.maybe_int(conversation.map(|id| id.0));
-            match turn.memory {
-                Some(key) => row.display(key),
-                None => row.maybe_text(None),
-            };
-        });
-        saves_memory |= turn.memory.is_some();
-    }
-    if rows.count() == 0 {
-        return Ok(());
-    }
-    let (json, blob) = rows.finish();
-    sqlx::query!(
-        "INSERT INTO message (id, received_at_ms, channel, sender, idempotency_key, text, state, attempts, run_id,
-                              answer, model, error_class, finished_at_ms, provider, provider_calls, provider_ms,
-                              prompt_tokens, completion_tokens, conversation_id)
-         SELECT r.value ->> 0, r.value ->> 1, ?4,
-                CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT),
-                CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT),
-                CAST(substr(?2, r.value ->> 6, r.value ->> 7) AS TEXT),
-                CASE r.value ->> 8 WHEN 0 THEN 'running' WHEN 1 THEN 'answered' ELSE 'failed' END, 1, ?3,
-                CAST(substr(?2, r.value ->> 9, r.value ->> 10) AS TEXT),
-                CAST(substr(?2, r.value ->> 11, r.value ->> 12) AS TEXT),
-                CAST(substr(?2, r.value ->> 13, r.value ->> 14) AS TEXT), r.value ->> 15,
-                CAST(substr(?2, r.value ->> 16, r.value ->> 17) AS TEXT), r.value ->> 18, r.value ->> 19,
-                r.value ->> 20, r.value ->> 21, r.value ->> 22
-         FROM jsonb_each(?1) AS r WHERE true",
-        json,
-        blob,
-        context.run_id,
-        WEBHOOK
-    )
-    .execute(&mut *conn)
-    .await?;
-    if saves_memory { save_memory(conn, json, blob).await } else { Ok(()) }
+pub(super) fn insert_messages(script: &mut Script, run_id: i64, rows: &[Row<'_>]) {
+    let new: Vec<_> = rows.iter().filter(|row| row.turn.id.is_none()).collect();
+    let bind_run = |script: &mut Script| _ = script.bind(run_id);
+    script.add_rows(&INSERT_MESSAGES, &new, (&bind_run, &|_| ()), |script, row| {
+        let Row { turn, id, owner, conversation, .. } = row;
+        script.bind(id.0).bind(turn.claimed_at.0).bind(Arc::clone(owner)).bind(key_of(turn));
+        script.bind(turn.text.shared()).bind(state_of(turn));
+        bind_end(script, turn);
+        script.bind(conversation.map(|id| id.0));
+    });
 }
 
-/// Keeps what the messages say, from the rows that they were inserted with; but not what was said before, in a message with the
-/// same key that failed.
-async fn save_memory(conn: &mut SqliteConnection, json: String, blob: Vec<u8>) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "INSERT INTO memory (key, category, channel, sender, content, created_at_ms)
-         SELECT CAST(substr(?2, r.value ->> 23, r.value ->> 24) AS TEXT), ?3, ?4,
-                CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT),
-                CAST(substr(?2, r.value ->> 6, r.value ->> 7) AS TEXT), r.value ->> 1
-         FROM jsonb_each(?1) AS r WHERE r.value ->> 23 IS NOT NULL AND NOT EXISTS (
-             SELECT 1 FROM message AS m
-             WHERE m.state = 'failed' AND m.idempotency_key = CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT)
-               AND m.sender = CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT) AND m.id <> r.value ->> 0
-               AND m.text = CAST(substr(?2, r.value ->> 6, r.value ->> 7) AS TEXT))",
-        json,
-        blob,
-        CONVERSATION,
-        WEBHOOK
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
+/// What was said before, in a message with the same key that failed, is not kept again.
+pub(super) const SAVE_MEMORY: RowsStatement = RowsStatement {
+    head: "INSERT INTO memory (key, category, channel, sender, content, created_at_ms)
+           SELECT column1, 'conversation', 'webhook', column2, column3, column4 FROM (SELECT *",
+    columns: 6,
+    tail: ") WHERE NOT EXISTS (SELECT 1 FROM message AS m
+                            WHERE m.state = 'failed' AND m.idempotency_key = column5 AND m.sender = column2
+                              AND m.id <> column6 AND m.text = column3)",
+};
+
+/// Keeps what the messages say.
+pub(super) fn save_memory(script: &mut Script, rows: &[Row<'_>]) {
+    let new = rows.iter().filter(|row| row.turn.id.is_none());
+    let saved: Vec<_> = new.filter_map(|row| Some((row, row.turn.memory?))).collect();
+    script.add_rows(&SAVE_MEMORY, &saved, NO_MORE, |script, (row, key)| {
+        let Row { turn, id, owner, .. } = row;
+        script.bind(key.to_string()).bind(Arc::clone(owner)).bind(turn.text.shared());
+        script.bind(turn.claimed_at.0).bind(key_of(turn)).bind(id.0);
+    });
 }
+
+pub(super) const UPDATE_MESSAGES: RowsStatement = RowsStatement {
+    head: "UPDATE message
+           SET state = CASE r.column2 WHEN 1 THEN 'answered' ELSE 'failed' END, answer = r.column3, model = r.column4,
+               error_class = r.column5, finished_at_ms = r.column6, provider = r.column7, provider_calls = r.column8,
+               provider_ms = r.column9, prompt_tokens = r.column10, completion_tokens = r.column11
+           FROM (SELECT *",
+    columns: 11,
+    tail: ") AS r WHERE message.id = r.column1",
+};
 
 /// Messages whose claim is on disk, and whose work has ended.
-pub(super) async fn update_messages(
-    conn: &mut SqliteConnection,
-    turns: &[TurnCommand],
-) -> Result<(), sqlx::Error> {
-    let mut rows = Rows::default();
-    for turn in turns.iter().filter(|turn| turn.end.is_some()) {
-        if let Some(id) = turn.id {
-            rows.push(|row| push_end(row.int(id.0), turn));
-        }
-    }
-    if rows.count() == 0 {
-        return Ok(());
-    }
-    let (json, blob) = rows.finish();
-    sqlx::query!(
-        "UPDATE message
-         SET state = CASE r.value ->> 1 WHEN 1 THEN 'answered' ELSE 'failed' END,
-             answer = CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT),
-             model = CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT),
-             error_class = CAST(substr(?2, r.value ->> 6, r.value ->> 7) AS TEXT),
-             finished_at_ms = r.value ->> 8,
-             provider = CAST(substr(?2, r.value ->> 9, r.value ->> 10) AS TEXT),
-             provider_calls = r.value ->> 11, provider_ms = r.value ->> 12,
-             prompt_tokens = r.value ->> 13, completion_tokens = r.value ->> 14
-         FROM jsonb_each(?1) AS r WHERE message.id = r.value ->> 0",
-        json,
-        blob
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
+pub(super) fn update_messages(script: &mut Script, rows: &[Row<'_>]) {
+    let ended: Vec<_> = rows.iter().filter(|row| row.turn.id.is_some() && row.turn.end.is_some()).collect();
+    script.add_rows(&UPDATE_MESSAGES, &ended, NO_MORE, |script, row| {
+        script.bind(row.id.0).bind(state_of(row.turn));
+        bind_end(script, row.turn);
+    });
 }

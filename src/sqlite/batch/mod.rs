@@ -14,12 +14,17 @@ use tokio::sync::oneshot;
 pub(super) use key::expired_before;
 pub(super) use message::{millis, tokens};
 
-use super::{StoreLimits, memory::KeyId, rows::Rows};
+use super::{
+    StoreLimits,
+    memory::KeyId,
+    rows::Rows,
+    script::{NO_MORE, RowsStatement, Script, ScriptError},
+};
 use crate::{
     domain::{
         client::Owner,
         conversation::SessionId,
-        id::MessageId,
+        id::{ConversationId, MessageId},
         idempotency::BodyHash,
         memory::MemoryKey,
         message::MessageText,
@@ -110,6 +115,10 @@ impl TurnCommand {
         }
     }
 
+    fn answers_a_key(&self) -> bool {
+        self.key_id.is_some() && self.answered_at().is_some()
+    }
+
     fn failed(&self) -> bool {
         matches!(&self.end, Some((TurnEnd::Failed(..), _)))
     }
@@ -121,12 +130,36 @@ pub(super) enum BatchError {
     /// SQLite said no.
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
+    /// The commit failed in a way that leaves open whether it is on disk.
+    #[error("it is not known whether a commit is on disk: {0}")]
+    InDoubt(#[source] sqlx::Error),
     /// A key is on record that memory did not know of.
     #[error("an idempotency key is on record already")]
     Contended,
     /// The database file is no longer where it was opened.
     #[error("the database file was moved or replaced")]
     Moved,
+}
+
+impl From<ScriptError> for BatchError {
+    /// Nothing else in a script leaves a value missing but a key that is contended.
+    fn from(failed: ScriptError) -> Self {
+        let kind = failed.error.as_database_error().map(sqlx::error::DatabaseError::kind);
+        match kind {
+            Some(sqlx::error::ErrorKind::NotNullViolation) => Self::Contended,
+            _ => Self::Sql(failed.error),
+        }
+    }
+}
+
+/// A turn on its way to rows.
+struct Row<'a> {
+    turn: &'a TurnCommand,
+    id: MessageId,
+    owner: Arc<str>,
+    /// The how-manyeth answered key of its owner it is, if it answers one.
+    number: Option<i64>,
+    conversation: Option<ConversationId>,
 }
 
 /// What all turns of a batch have in common.
@@ -156,34 +189,66 @@ impl BatchState {
         self.dropped_keys = 0;
     }
 
+    /// So many answered keys went in the batch.
+    pub(super) fn keys_dropped(&mut self, keys: u64) {
+        self.dropped_keys = keys;
+    }
+
     /// How many answered keys went in the batch because their owner has more than may be kept.
     pub(super) fn take_dropped_keys(&mut self) -> u64 {
         std::mem::take(&mut self.dropped_keys)
     }
 
-    /// Writes turns inside a transaction.
+    /// Adds turns to a transaction that `script` has begun. What must be read for them is read at once, else they are written
+    /// when the script is run.
     pub(super) async fn write_turns(
         &mut self,
         conn: &mut SqliteConnection,
+        script: &mut Script,
         context: &Context<'_>,
         turns: &[TurnCommand],
     ) -> Result<Vec<TurnReply>, BatchError> {
         if turns.is_empty() {
             return Ok(Vec::new());
         }
-        self.load_numbers(conn, turns).await?;
+        let conversations = self.read_for(conn, script, turns).await?;
         let new = turns.iter().filter(|turn| turn.id.is_none()).count();
         let mut new_ids = self.take_message_ids(conn, new).await?.into_iter();
-        let ids: Vec<MessageId> =
-            turns.iter().filter_map(|turn| turn.id.or_else(|| new_ids.next())).collect();
-        let numbers: Vec<Option<i64>> = turns.iter().map(|turn| self.next_number(turn)).collect();
-        message::insert_messages(conn, context, turns, &ids).await?;
-        message::update_messages(conn, turns).await?;
-        key::insert_keys(conn, context, turns, (&ids, &numbers)).await?;
-        key::answer_keys(conn, turns, &numbers).await?;
-        key::free_keys(conn, turns).await?;
-        self.drop_oldest_keys(conn, context.limits.keys_per_owner, turns).await?;
-        Ok(ids.into_iter().map(TurnReply::Done).collect())
+        let mut names = OwnerName::default();
+        let mut rows = Vec::with_capacity(turns.len());
+        for (turn, conversation) in turns.iter().zip(conversations) {
+            let Some(id) = turn.id.or_else(|| new_ids.next()) else { continue };
+            let (owner, number) = (names.of(turn.owner), self.next_number(turn));
+            rows.push(Row { turn, id, owner, number, conversation });
+        }
+        message::insert_messages(script, context.run_id, &rows);
+        message::save_memory(script, &rows);
+        message::update_messages(script, &rows);
+        key::insert_keys(script, context, &rows);
+        key::answer_keys(script, &rows);
+        key::free_keys(script, &rows);
+        key::drop_oldest_keys(script, &self.last_to_go(context.limits.keys_per_owner, &rows));
+        Ok(rows.iter().map(|row| TurnReply::Done(row.id)).collect())
+    }
+
+    /// Reads what the turns need and memory does not have; and the conversation of each, if it has one.
+    async fn read_for(
+        &mut self,
+        conn: &mut SqliteConnection,
+        script: &mut Script,
+        turns: &[TurnCommand],
+    ) -> Result<Vec<Option<ConversationId>>, BatchError> {
+        let owners = self.unknown_owners(turns);
+        let any_session = turns.iter().any(|turn| turn.session.is_some() && turn.id.is_none());
+        if self.next_message.is_none() || !owners.is_empty() || any_session {
+            script.run(conn).await?; // what is read is read in the transaction
+        }
+        self.load_numbers(conn, owners).await?;
+        if any_session {
+            Ok(message::conversations_of(conn, turns).await?)
+        } else {
+            Ok(vec![None; turns.len()])
+        }
     }
 
     /// The numbers of the next `count` messages.
@@ -208,39 +273,42 @@ impl BatchState {
     }
 
     fn next_number(&mut self, turn: &TurnCommand) -> Option<i64> {
-        turn.answered_at().filter(|_| turn.key_id.is_some())?;
+        if !turn.answers_a_key() {
+            return None;
+        }
         let number = self.answered.entry(turn.owner).or_insert(0);
         *number += 1;
         Some(*number)
     }
 
-    /// Reads the highest `answered_no` of owners that are not in memory.
-    async fn load_numbers(
-        &mut self,
-        conn: &mut SqliteConnection,
-        turns: &[TurnCommand],
-    ) -> Result<(), sqlx::Error> {
+    /// The owners of answered keys whose numbers are not in memory.
+    fn unknown_owners(&mut self, turns: &[TurnCommand]) -> HashSet<Owner> {
         if self.answered.len() > OWNERS_KEPT {
             self.answered.clear();
         }
-        let mut owners = Vec::new();
-        let mut rows = Rows::default();
-        for turn in turns.iter().filter(|turn| turn.answered_at().is_some() && turn.key_id.is_some()) {
-            if let std::collections::hash_map::Entry::Vacant(e) = self.answered.entry(turn.owner) {
-                e.insert(0);
-                rows.push(|row| {
-                    row.display(turn.owner);
-                });
-                owners.push(turn.owner);
-            }
-        }
+        let answered = turns.iter().filter(|turn| turn.answers_a_key()).map(|turn| turn.owner);
+        answered.filter(|owner| !self.answered.contains_key(owner)).collect()
+    }
+
+    /// Reads the highest `answered_no` of these owners.
+    async fn load_numbers(
+        &mut self,
+        conn: &mut SqliteConnection,
+        owners: HashSet<Owner>,
+    ) -> Result<(), sqlx::Error> {
         if owners.is_empty() {
             return Ok(());
+        }
+        let owners: Vec<Owner> = owners.into_iter().collect();
+        let mut rows = Rows::default();
+        for owner in &owners {
+            rows.push(|row| _ = row.display(owner));
         }
         let (json, blob) = rows.finish();
         let found = sqlx::query!(
             r#"SELECT coalesce((SELECT max(k.answered_no) FROM idempotency_key AS k
-                                WHERE k.owner = CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT)), 0) AS "number!: i64"
+                                WHERE k.owner = CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT)
+                                  AND k.answered_no IS NOT NULL), 0) AS "number!: i64"
                FROM jsonb_each(?1) AS r ORDER BY r.key"#,
             json,
             blob
@@ -251,73 +319,69 @@ impl BatchState {
         Ok(())
     }
 
-    /// Keeps the newest answered keys of each owner that answered one now.
-    async fn drop_oldest_keys(
-        &mut self,
-        conn: &mut SqliteConnection,
-        keep: u32,
-        turns: &[TurnCommand],
-    ) -> Result<(), sqlx::Error> {
-        let mut rows = Rows::default();
-        let answered = turns.iter().filter(|turn| turn.answered_at().is_some() && turn.key_id.is_some());
-        for owner in answered.map(|turn| turn.owner).collect::<HashSet<_>>() {
-            let last_to_go = self.answered.get(&owner).map_or(0, |newest| newest - i64::from(keep));
-            if last_to_go > 0 {
-                rows.push(|row| {
-                    row.display(owner).int(last_to_go);
-                });
-            }
-        }
-        if rows.count() == 0 {
-            return Ok(());
-        }
-        let (json, blob) = rows.finish();
-        let dropped = sqlx::query!(
-            "DELETE FROM idempotency_key WHERE (owner, key) IN (
-                 SELECT k.owner, k.key FROM jsonb_each(?1) AS r CROSS JOIN idempotency_key AS k
-                     ON k.owner = CAST(substr(?2, r.value ->> 0, r.value ->> 1) AS TEXT)
-                    AND k.answered_no <= r.value ->> 2)",
-            json,
-            blob
-        )
-        .execute(conn)
-        .await?;
-        self.dropped_keys += dropped.rows_affected();
-        Ok(())
+    /// For each owner that answered a key now, the number of the last key that is one too many.
+    fn last_to_go(&self, keep: u32, rows: &[Row<'_>]) -> Vec<(Arc<str>, i64)> {
+        let mut seen = HashSet::new();
+        let answered = rows.iter().filter(|row| row.turn.answers_a_key() && seen.insert(row.turn.owner));
+        let last = answered.filter_map(|row| {
+            let newest = self.answered.get(&row.turn.owner)?;
+            Some((Arc::clone(&row.owner), newest - i64::from(keep)))
+        });
+        last.filter(|(_, last)| *last > 0).collect()
     }
 }
 
-/// Writes hits inside a transaction: those of one client in one millisecond are one row.
-pub(super) async fn write_hits(conn: &mut SqliteConnection, hits: &[Hit]) -> Result<(), sqlx::Error> {
+/// The names of owners, of which mostly the same one comes again and again.
+#[derive(Default)]
+struct OwnerName(Option<(Owner, Arc<str>)>);
+
+impl OwnerName {
+    fn of(&mut self, owner: Owner) -> Arc<str> {
+        match &self.0 {
+            Some((last, name)) if *last == owner => Arc::clone(name),
+            _ => {
+                let name: Arc<str> = owner.to_string().into();
+                self.0 = Some((owner, Arc::clone(&name)));
+                name
+            }
+        }
+    }
+}
+
+/// All statements with rows.
+#[cfg(test)]
+pub(super) const STATEMENTS: [&RowsStatement; 8] = [
+    &INSERT_HITS,
+    &message::INSERT_MESSAGES,
+    &message::SAVE_MEMORY,
+    &message::UPDATE_MESSAGES,
+    &key::INSERT_KEYS,
+    &key::ANSWER_KEYS,
+    &key::FREE_KEYS,
+    &key::DROP_OLDEST_KEYS,
+];
+
+/// Hits of one client in one millisecond are one row.
+const INSERT_HITS: RowsStatement = RowsStatement {
+    head: "INSERT INTO rate_hit (at_ms, scope, token_id, address, hits)
+           SELECT column1, column2, column3, column4, column5",
+    columns: 5,
+    tail: " ON CONFLICT (at_ms, scope, token_id, address) DO UPDATE SET hits = rate_hit.hits + excluded.hits",
+};
+
+/// Adds hits to a transaction.
+pub(super) fn write_hits(script: &mut Script, hits: &[Hit]) {
     if hits.is_empty() {
-        return Ok(());
+        return;
     }
     let mut counts: HashMap<Hit, i64> = HashMap::new();
     for hit in hits {
         *counts.entry(*hit).or_default() += 1;
     }
-    let mut rows = Rows::default();
-    for (hit, count) in counts {
+    let rows: Vec<(Hit, i64)> = counts.into_iter().collect();
+    script.add_rows(&INSERT_HITS, &rows, NO_MORE, |script, (hit, count)| {
         let token = hit.client.token.map_or(0, |id| id.0);
-        rows.push(|row| {
-            row.int(hit.at.0)
-                .bytes(hit.scope.as_str().as_bytes())
-                .int(token)
-                .display(hit.client.address)
-                .int(count);
-        });
-    }
-    let (json, blob) = rows.finish();
-    sqlx::query!(
-        "INSERT INTO rate_hit (at_ms, scope, token_id, address, hits)
-         SELECT r.value ->> 0, CAST(substr(?2, r.value ->> 1, r.value ->> 2) AS TEXT), r.value ->> 3,
-                CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT), r.value ->> 6
-         FROM jsonb_each(?1) AS r WHERE true
-         ON CONFLICT (at_ms, scope, token_id, address) DO UPDATE SET hits = rate_hit.hits + excluded.hits",
-        json,
-        blob
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
+        script.bind(hit.at.0).bind(hit.scope.as_str()).bind(token);
+        script.bind(hit.client.address.to_string()).bind(*count);
+    });
 }

@@ -80,3 +80,18 @@ async fn a_stop_waits_for_the_answer_of_a_request_in_flight() {
     assert_answered(&first.reply().await);
     assert_eq!(gateway.sql("SELECT state FROM idempotency_key"), "answered");
 }
+
+/// A clock that was set back once made answered keys older at every start from then on, until they were free.
+#[tokio::test]
+async fn an_answered_key_keeps_its_age_over_all_restarts_after_the_clock_was_set_back() {
+    let (mut gateway, token) = Gateway::paired_with(&[]).await;
+    gateway.client.post(&token, Some("order-1"), "hello").await;
+    gateway.stop().await;
+    gateway.clock.step_wall(-240_000);
+    for _ in 0..3 {
+        gateway = gateway.restart().await;
+        assert_replayed(&gateway.client.post(&token, Some("order-1"), "hello").await);
+    }
+    gateway.clock.advance(Duration::from_mins(5));
+    assert_answered(&gateway.client.post(&token, Some("order-1"), "hello").await);
+}

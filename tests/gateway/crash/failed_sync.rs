@@ -1,0 +1,101 @@
+//! A disk that fails to sync: then nobody can say whether a commit is on it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use tempfile::TempDir;
+
+use crate::support::{
+    process::{Process, moorgate},
+    raw::until,
+};
+
+const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gateway/crash/failed_sync.c");
+/// More failures than any test waits for.
+const FOR_EVER: usize = 1_000_000;
+
+/// A gateway whose next syncs fail, as many as one file has bytes. Those that do not fail add to another.
+struct Shimmed {
+    process: Process,
+    failing: PathBuf,
+    counted: PathBuf,
+}
+
+impl Shimmed {
+    fn start(folder: &Path) -> Self {
+        let library = folder.join("failed_sync.so");
+        let (failing, counted) = (folder.join("failing"), folder.join("counted"));
+        let mut compiler = Command::new("cc");
+        let built =
+            compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(SOURCE).status().unwrap();
+        assert!(built.success());
+        fs::write(&failing, "").unwrap();
+        let mut command = moorgate(folder);
+        command.args(["serve", "--port", "0", "--print-json"]);
+        command.env("LD_PRELOAD", &library).env("FAILING_SYNCS", &failing).env("SYNCS", &counted);
+        Self { process: Process::spawn(command, folder), failing, counted }
+    }
+
+    fn fail(&self, syncs: usize) {
+        fs::write(&self.failing, vec![b'x'; syncs]).unwrap();
+    }
+
+    fn left(&self) -> usize {
+        length(&self.failing)
+    }
+}
+
+fn length(file: &Path) -> usize {
+    fs::metadata(file).map_or(0, |found| usize::try_from(found.len()).unwrap())
+}
+
+/// A commit whose sync failed was refused, and came back after a crash: the code was spent, and nobody had the token.
+#[tokio::test]
+async fn a_pairing_whose_sync_failed_is_answered_when_it_is_on_disk() {
+    let folder = TempDir::new().unwrap();
+    let gateway = Shimmed::start(folder.path());
+    let code = gateway.process.code.clone().unwrap();
+    gateway.fail(3);
+    let token = gateway.process.client.paired(&code).await;
+    assert_eq!(gateway.left(), 0, "the failures are over");
+    gateway.process.kill();
+
+    let process = Process::start(folder.path(), &[]);
+    assert_eq!(process.code, None, "a client is paired");
+    assert_eq!(process.client.post(&token, Some("order-1"), "hello").await.status, 200);
+}
+
+/// As long as nobody can say what became of a request, nobody says it.
+#[tokio::test]
+async fn nobody_is_told_that_a_pairing_failed_that_may_come_back() {
+    let folder = TempDir::new().unwrap();
+    let gateway = Shimmed::start(folder.path());
+    let code = gateway.process.code.clone().unwrap();
+    gateway.fail(FOR_EVER);
+    let client = gateway.process.client.clone();
+    let pairing = tokio::spawn(async move {
+        let request = client.request(http::Method::POST, "/pair").header("x-pairing-code", code);
+        client.try_send(request).await
+    });
+    until(|| gateway.left() + 2 < FOR_EVER).await;
+    gateway.process.kill();
+    assert!(pairing.await.unwrap().is_err(), "it was cut, not answered");
+}
+
+/// Other work may sync beside one request, but not beside all of them.
+#[tokio::test]
+async fn one_request_alone_takes_at_most_two_syncs() {
+    let folder = TempDir::new().unwrap();
+    let gateway = Shimmed::start(folder.path());
+    let (client, token) = (&gateway.process.client, gateway.process.pair().await);
+    let mut least = usize::MAX;
+    for number in 0..20 {
+        let before = length(&gateway.counted);
+        assert_eq!(client.post(&token, Some(&format!("order-{number}")), "hello").await.status, 200);
+        least = least.min(length(&gateway.counted) - before);
+    }
+    assert!((1..=2).contains(&least), "{least}");
+}
