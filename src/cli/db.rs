@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Failure, FileArgs, block_on};
+use super::{Failure, FileArgs, block_on, confirm::ConfirmArgs};
 use crate::sqlite::UpkeepError;
 
 #[derive(Debug, Subcommand)]
@@ -61,9 +61,8 @@ pub(super) struct BackupArgs {
 pub(super) struct RestoreArgs {
     /// The backup
     file: PathBuf,
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    confirm: ConfirmArgs,
     #[command(flatten)]
     output: OutputArgs,
 }

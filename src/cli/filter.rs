@@ -10,10 +10,13 @@ use crate::{
     repository::admin::{Change, Filter, Refusal},
 };
 
+/// How messages come in.
+const CHANNELS: [&str; 4] = ["webhook", "whatsapp", "linq", "nextcloud_talk"];
+
 #[derive(Debug, Args)]
 pub(super) struct FilterArgs {
     /// Of one channel only
-    #[arg(long, value_parser = ["webhook", "whatsapp", "linq", "nextcloud_talk"])]
+    #[arg(long, value_parser = CHANNELS)]
     channel: Option<String>,
     /// Of the last so long
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
@@ -27,6 +30,27 @@ impl FilterArgs {
     pub(super) fn filter(self, state: Option<String>, now: Millis) -> Filter {
         let since = self.since.map(|age| now.minus(age));
         Filter { state, channel: self.channel, since, limit: self.limit, ..Filter::default() }
+    }
+}
+
+/// What a command shows that goes on and on.
+#[derive(Debug, Args)]
+pub(super) struct FollowArgs {
+    /// Of one channel only
+    #[arg(long, value_parser = CHANNELS)]
+    channel: Option<String>,
+    /// Begin with those of the last so long
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    since: Option<Duration>,
+    /// Begin with at most so many that are there already
+    #[arg(long, default_value_t = 10)]
+    lines: u32,
+}
+
+impl FollowArgs {
+    pub(super) fn filter(self, state: Option<String>, now: Millis) -> Filter {
+        let Self { channel, since, lines } = self;
+        FilterArgs { channel, since, limit: lines }.filter(state, now)
     }
 }
 

@@ -1,5 +1,7 @@
 //! `moorgate message`: the inbox.
 
+mod tail;
+
 use clap::{Args, Subcommand};
 
 use super::{
@@ -17,6 +19,9 @@ use crate::{
 /// Replies to one message that are shown, at most: a long answer has some dozens of parts.
 const REPLIES: u32 = 1000;
 
+/// The states of a message.
+const STATES: [&str; 5] = ["accepted", "running", "answered", "failed", "interrupted"];
+
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Example:\n  moorgate message list --state failed --since 1d")]
 pub(super) enum MessageCommand {
@@ -24,6 +29,8 @@ pub(super) enum MessageCommand {
     List(ListArgs),
     /// Show a message and the replies to it
     Show(ShowArgs),
+    /// Show messages as they come in, and what becomes of them
+    Tail(tail::TailArgs),
     /// Work on a message of a channel again, one that failed or waits for its next try
     Retry(RetryArgs),
     /// Give up a message of a channel that waits; its sender is told nothing
@@ -36,7 +43,7 @@ pub(super) enum MessageCommand {
 )]
 pub(super) struct ListArgs {
     /// In one state only
-    #[arg(long, value_parser = ["accepted", "running", "answered", "failed", "interrupted"])]
+    #[arg(long, value_parser = STATES)]
     state: Option<String>,
     #[command(flatten)]
     filter: FilterArgs,
@@ -85,6 +92,7 @@ pub(super) fn run(command: MessageCommand) -> Result<(), Failure> {
     match command {
         MessageCommand::List(arguments) => list(arguments),
         MessageCommand::Show(arguments) => show(arguments),
+        MessageCommand::Tail(arguments) => tail::run(arguments),
         MessageCommand::Retry(arguments) => retry(arguments),
         MessageCommand::Discard(arguments) => discard(arguments),
     }

@@ -22,6 +22,7 @@ mod message;
 mod pair;
 mod serve;
 mod settings;
+mod signals;
 mod table;
 mod token;
 
@@ -59,6 +60,7 @@ const EXAMPLES: &str = "Examples:
   moorgate ask hello                try the configured model
   moorgate memory search bicycle    what users said of it
   moorgate message list --since 1h  what has come in
+  moorgate message tail             the same as it comes in
   moorgate config init --provider ollama --model llama3.2
                                     write a configuration to begin with
   moorgate doctor                   what could be wrong, and what helps

@@ -4,9 +4,8 @@ use std::{fmt::Write as _, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, FileArgs, file_limit, inherited::inherited, load, print};
+use super::{Failure, FileArgs, file_limit, inherited::inherited, load, print, signals::Signals};
 use crate::{
     app::{App, Parts},
     config::{Config, LogFormat, LogLevel, Model, Override, ProviderKind},
@@ -56,26 +55,17 @@ pub(super) fn run(arguments: ServeArgs) -> Result<(), Failure> {
 }
 
 async fn serve(config: &Config, print_json: bool) -> Result<(), Failure> {
-    let unavailable = |error| Failure::new(Failure::UNAVAILABLE, error);
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(unavailable)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(unavailable)?;
+    let mut signals = Signals::catch()?;
     let app = App::start(config, Parts { inherited: inherited()?, ..Parts::default() }).await?;
     print(if print_json { json_banner(config, &app) } else { banner(config, &app) });
-    either(&mut interrupt, &mut terminate).await;
+    signals.next().await;
     tracing::info!("stopping: what is in flight is finished first; a second signal exits at once");
     tokio::select! {
         () = app.shutdown() => Ok(()),
-        () = either(&mut interrupt, &mut terminate) => {
+        () = signals.next() => {
             logs::flush(LAST_LINES);
             std::process::exit(INTERRUPTED)
         }
-    }
-}
-
-async fn either(one: &mut Signal, other: &mut Signal) {
-    tokio::select! {
-        _ = one.recv() => {}
-        _ = other.recv() => {}
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::{
     fmt::{Display, Write as _},
-    io::{self, IsTerminal as _},
+    io::{self, IsTerminal as _, Write as _},
 };
 
 use clap::Args;
@@ -99,6 +99,11 @@ impl OutputArgs {
         print(lines(record, &zone()));
     }
 
+    /// A list whose rows are not known yet.
+    pub(super) fn live(&self) -> LiveTable {
+        LiveTable { json: self.json, zone: zone(), widths: Vec::new() }
+    }
+
     /// Prints what was done: an object, or a sentence.
     pub(super) fn done(&self, sentence: impl Display, record: &Record) {
         if self.json {
@@ -113,9 +118,45 @@ impl OutputArgs {
     }
 }
 
+/// A list that is printed row by row: an object on a line, or columns that are as wide as they ever had to be.
+pub(super) struct LiveTable {
+    json: bool,
+    zone: Zone,
+    widths: Vec<usize>,
+}
+
+impl LiveTable {
+    /// Prints a row.
+    ///
+    /// # Errors
+    /// Nobody reads it.
+    pub(super) fn row(&mut self, row: &Record) -> io::Result<()> {
+        let text = if self.json { json_line(&Object(row)) } else { self.line(row) };
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    }
+
+    fn line(&mut self, row: &Record) -> String {
+        let cells: Vec<String> = row.iter().map(|(_, value)| cell(value, &self.zone)).collect();
+        let names: Vec<String> = row.iter().map(|(name, _)| title(name)).collect();
+        let is_first = self.widths.is_empty();
+        self.widths.resize(row.len(), 0);
+        for (width, (name, cell)) in self.widths.iter_mut().zip(names.iter().zip(&cells)) {
+            *width = (*width).max(name.width()).max(cell.width());
+        }
+        let head = if is_first { aligned(&names, &self.widths, row) } else { String::new() };
+        head + &aligned(&cells, &self.widths, row)
+    }
+}
+
 fn print_json(value: &impl Serialize) {
+    print(json_line(value));
+}
+
+fn json_line(value: &impl Serialize) -> String {
     // Numbers, texts and maps of them: there is nothing that JSON does not have.
-    print(serde_json::to_string(value).map(|line| line + "\n").unwrap_or_default());
+    serde_json::to_string(value).map(|line| line + "\n").unwrap_or_default()
 }
 
 /// How times are written.
@@ -184,18 +225,19 @@ fn table(rows: &[Record], zone: &Zone) -> String {
     let lines: Vec<Vec<String>> = std::iter::once(names).chain(cells).collect();
     let widest = |column: usize| lines.iter().map(|line| line[column].width()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..first.len()).map(widest).collect();
-    let mut text = String::new();
-    for line in &lines {
-        let mut written = String::new();
-        for ((cell, width), (_, value)) in line.iter().zip(&widths).zip(first) {
-            let pad = " ".repeat(width - cell.width());
-            let (before, after) =
-                if matches!(value, Value::Number(_)) { (pad, String::new()) } else { (String::new(), pad) };
-            write!(written, "{before}{cell}{after}  ").ok(); // a String takes all
-        }
-        writeln!(text, "{}", written.trim_end()).ok();
+    lines.iter().map(|line| aligned(line, &widths, first)).collect()
+}
+
+/// A line of cells, each as wide as its column; numbers stand at its right. `row` tells which are numbers.
+fn aligned(cells: &[String], widths: &[usize], row: &Record) -> String {
+    let mut line = String::new();
+    for ((cell, width), (_, value)) in cells.iter().zip(widths).zip(row) {
+        let pad = " ".repeat(width - cell.width());
+        let (before, after) =
+            if matches!(value, Value::Number(_)) { (pad, String::new()) } else { (String::new(), pad) };
+        write!(line, "{before}{cell}{after}  ").ok(); // a String takes all
     }
-    text
+    format!("{}\n", line.trim_end())
 }
 
 /// A line for each field, and a table for each list.
@@ -282,6 +324,17 @@ ID  TEXT            SENT AT
 ";
         assert_eq!(table(&rows(), &Zone::Utc), expected);
         assert_eq!(table(&[], &Zone::Utc), "none\n");
+    }
+
+    #[test]
+    fn a_live_table_has_its_names_once_and_grows_with_its_rows() {
+        let mut live = LiveTable { json: false, zone: Zone::Utc, widths: Vec::new() };
+        let row = |id: i64, text: &str| {
+            vec![("id", id.into()), ("text", Value::Speech(text.into())), ("to", "x".into())]
+        };
+        assert_eq!(live.line(&row(7, "one")), "ID  TEXT  TO\n 7  one   x\n");
+        assert_eq!(live.line(&row(1234, "longer")), "1234  longer  x\n");
+        assert_eq!(live.line(&row(8, "two")), "   8  two     x\n");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use sqlx::{Connection as _, SqliteConnection};
 
 use super::{
     contents,
+    copy::{Progress, Stage},
     open::{self, DatabaseSettings, OpenError, newest_known_step},
     transaction,
     upkeep::UpkeepError,
@@ -40,10 +41,22 @@ impl Checked {
             .filter(|check| self.findings.iter().any(|finding| finding.check == **check))
             .count()
     }
+}
+
+/// A check in the making.
+struct Making<'a> {
+    checked: Checked,
+    progress: &'a Progress<'a>,
+}
+
+impl Making<'_> {
+    fn begin(&self, check: &'static str) {
+        (self.progress)(Stage::Checking(check));
+    }
 
     fn add(&mut self, check: &'static str, found: impl IntoIterator<Item = String>) {
-        self.checks.push(check);
-        self.findings.extend(found.into_iter().map(|found| Finding { check, found }));
+        self.checked.checks.push(check);
+        self.checked.findings.extend(found.into_iter().map(|found| Finding { check, found }));
     }
 }
 
@@ -51,23 +64,26 @@ impl Checked {
 ///
 /// # Errors
 /// [`UpkeepError`] if it cannot be read, or has not the schema that the checks are about.
-pub async fn check(settings: &DatabaseSettings) -> Result<Checked, UpkeepError> {
+pub async fn check(settings: &DatabaseSettings, progress: &Progress<'_>) -> Result<Checked, UpkeepError> {
     let mut conn = open::open_to_read(settings).await?;
-    let checked = check_open(&mut conn, settings).await;
+    let mut making = Making { checked: Checked::default(), progress };
+    let checked = check_open(&mut conn, settings, &mut making).await;
     conn.close().await.ok();
-    checked
+    checked.map(|()| making.checked)
 }
 
 async fn check_open(
     conn: &mut SqliteConnection,
     settings: &DatabaseSettings,
-) -> Result<Checked, UpkeepError> {
+    checked: &mut Making<'_>,
+) -> Result<(), UpkeepError> {
+    const WHOLE: &str = "integrity_and_foreign_keys";
     let failed = UpkeepError::sqlite(&settings.path);
-    let mut checked = Checked::default();
+    checked.begin(WHOLE);
     let complaints = contents::complaints(conn).await.map_err(&failed)?;
-    checked.add("integrity_and_foreign_keys", complaints);
-    if !checked.findings.is_empty() {
-        return Ok(checked);
+    checked.add(WHOLE, complaints);
+    if checked.checked.found() > 0 {
+        return Ok(());
     }
     let (path, known) = (settings.path.clone(), newest_known_step());
     match open::newest_step(conn).await.map_err(&failed)? {
@@ -76,12 +92,11 @@ async fn check_open(
         _ => {}
     }
     transaction::begin_reading(conn).await.map_err(&failed)?;
-    let ours = check_ours(conn, &mut checked).await;
-    transaction::end(conn, ours).await.map_err(&failed)?;
-    Ok(checked)
+    let ours = check_ours(conn, checked).await;
+    transaction::end(conn, ours).await.map_err(&failed)
 }
 
-async fn check_ours(conn: &mut SqliteConnection, checked: &mut Checked) -> Result<(), sqlx::Error> {
+async fn check_ours(conn: &mut SqliteConnection, checked: &mut Making<'_>) -> Result<(), sqlx::Error> {
     check_keys(conn, checked).await?;
     check_messages(conn, checked).await?;
     check_leases(conn, checked).await?;
@@ -91,12 +106,13 @@ async fn check_ours(conn: &mut SqliteConnection, checked: &mut Checked) -> Resul
 
 /// Runs the query of an invariant: the rows that break it, as texts.
 macro_rules! broken {
-    ($conn:ident, $checked:ident, $name:literal, $sql:literal) => {
+    ($conn:ident, $checked:ident, $name:literal, $sql:literal) => {{
+        $checked.begin($name);
         $checked.add($name, sqlx::query_scalar!($sql).fetch_all(&mut *$conn).await?)
-    };
+    }};
 }
 
-async fn check_keys(conn: &mut SqliteConnection, checked: &mut Checked) -> Result<(), sqlx::Error> {
+async fn check_keys(conn: &mut SqliteConnection, checked: &mut Making<'_>) -> Result<(), sqlx::Error> {
     // A message that was deleted is fine: its key is free again. Its number may be another message's by now.
     broken!(
         conn,
@@ -128,7 +144,7 @@ async fn check_keys(conn: &mut SqliteConnection, checked: &mut Checked) -> Resul
     Ok(())
 }
 
-async fn check_messages(conn: &mut SqliteConnection, checked: &mut Checked) -> Result<(), sqlx::Error> {
+async fn check_messages(conn: &mut SqliteConnection, checked: &mut Making<'_>) -> Result<(), sqlx::Error> {
     broken!(
         conn,
         checked,
@@ -157,7 +173,7 @@ async fn check_messages(conn: &mut SqliteConnection, checked: &mut Checked) -> R
 }
 
 /// A lease names the run that holds it. A server that has just begun may not have taken over yet what the last one left.
-async fn check_leases(conn: &mut SqliteConnection, checked: &mut Checked) -> Result<(), sqlx::Error> {
+async fn check_leases(conn: &mut SqliteConnection, checked: &mut Making<'_>) -> Result<(), sqlx::Error> {
     broken!(
         conn,
         checked,
@@ -187,7 +203,7 @@ async fn check_leases(conn: &mut SqliteConnection, checked: &mut Checked) -> Res
     Ok(())
 }
 
-async fn check_deliveries(conn: &mut SqliteConnection, checked: &mut Checked) -> Result<(), sqlx::Error> {
+async fn check_deliveries(conn: &mut SqliteConnection, checked: &mut Making<'_>) -> Result<(), sqlx::Error> {
     broken!(
         conn,
         checked,
@@ -216,7 +232,7 @@ async fn check_deliveries(conn: &mut SqliteConnection, checked: &mut Checked) ->
     Ok(())
 }
 
-async fn check_numbers(conn: &mut SqliteConnection, checked: &mut Checked) -> Result<(), sqlx::Error> {
+async fn check_numbers(conn: &mut SqliteConnection, checked: &mut Making<'_>) -> Result<(), sqlx::Error> {
     // Other rows name these ids, and so does work that is under way.
     broken!(
         conn,

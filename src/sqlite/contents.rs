@@ -60,7 +60,8 @@ impl Contents {
 
 async fn tables(conn: &mut SqliteConnection) -> Result<Vec<String>, sqlx::Error> {
     let names = "SELECT name FROM sqlite_schema
-                 WHERE type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_*' ORDER BY name";
+                 WHERE type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_*'
+                       AND name NOT GLOB 'memory_text_*' ORDER BY name";
     sqlx::query_scalar(names).fetch_all(conn).await
 }
 

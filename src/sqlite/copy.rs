@@ -25,7 +25,7 @@ use super::{
 /// The pause between two looks how far a copy is.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// How far a copy is.
+/// How far long work is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// Pages are being copied.
@@ -37,14 +37,26 @@ pub enum Stage {
     },
     /// The copy is being read to its end.
     Verifying,
+    /// The database is being written anew.
+    Rewriting {
+        /// Bytes that are written.
+        done: u64,
+        /// Bytes that will be, about.
+        of: u64,
+    },
+    /// The check of this name is being made.
+    Checking(&'static str),
 }
+
+/// Who is told some times a second how far it is.
+pub type Progress<'a> = dyn Fn(Stage) + Sync + 'a;
 
 /// Who watches a copy being made.
 pub struct Watch<'a> {
     /// Cancelled, it ends the work soon, and nothing is left of it.
     pub stop: &'a CancellationToken,
-    /// Is told some times a second how far it is.
-    pub progress: &'a (dyn Fn(Stage) + Sync),
+    /// Is told how far it is.
+    pub progress: &'a Progress<'a>,
 }
 
 /// A file in the making, under another name beside the one that it is for. It goes away if it is dropped.
@@ -158,18 +170,27 @@ async fn vacuum_into(
     progress: impl Fn(u64),
 ) -> Result<(), sqlx::Error> {
     let copying = sqlx::query("VACUUM INTO ?1").bind(target).execute(conn);
-    tokio::pin!(copying);
+    while_growing(Path::new(target), copying, progress).await.map(drop)
+}
+
+/// Does work that makes a file grow, and tells now and then how many bytes it has.
+pub(super) async fn while_growing<T>(
+    file: &Path,
+    work: impl Future<Output = T>,
+    progress: impl Fn(u64),
+) -> T {
+    tokio::pin!(work);
     let mut look = tokio::time::interval(LOOK_EVERY);
     loop {
         tokio::select! {
-            copied = &mut copying => return copied.map(drop),
-            _ = look.tick() => progress(fs::metadata(target).map_or(0, |found| found.len())),
+            done = &mut work => return done,
+            _ = look.tick() => progress(fs::metadata(file).map_or(0, |found| found.len())),
         }
     }
 }
 
 /// What the pages take that hold something.
-async fn used_bytes(conn: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+pub(super) async fn used_bytes(conn: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
     let (pages, free, size): (i64, i64, i64) = sqlx::query_as(
         "SELECT page_count, freelist_count, page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size",
     )

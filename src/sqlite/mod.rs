@@ -52,7 +52,7 @@ use tokio::{sync::Notify, task::JoinHandle};
 
 pub use backup::{Backup, back_up};
 pub use check::{Checked, Finding, check};
-pub use copy::{Stage, Watch};
+pub use copy::{Progress, Stage, Watch};
 pub use info::{Info, Run, info};
 pub use open::{DatabaseSettings, OpenError};
 pub use restore::{Restore, Restored};

@@ -10,6 +10,7 @@ use serde::Serialize;
 use sqlx::{Connection as _, SqliteConnection};
 
 use super::{
+    copy::{self, Progress, Stage},
     error::is_busy,
     open::{self, DatabaseSettings, OpenError, ServerLock},
 };
@@ -115,7 +116,7 @@ pub struct Vacuumed {
 ///
 /// # Errors
 /// [`UpkeepError`], among them that a server runs.
-pub async fn vacuum(settings: &DatabaseSettings) -> Result<Vacuumed, UpkeepError> {
+pub async fn vacuum(settings: &DatabaseSettings, progress: &Progress<'_>) -> Result<Vacuumed, UpkeepError> {
     let path = &settings.path;
     if !path.exists() {
         return Err(OpenError::Missing(path.clone()).into());
@@ -124,16 +125,22 @@ pub async fn vacuum(settings: &DatabaseSettings) -> Result<Vacuumed, UpkeepError
     let size = || fs::metadata(path).map(|found| found.len()).map_err(UpkeepError::file(path));
     let bytes_before = size()?;
     let mut conn = open::connect_writer(settings).await?;
-    let vacuumed = rewrite(&mut conn).await;
+    let vacuumed = rewrite(&mut conn, &open::with_suffix(path, "-wal"), progress).await;
     conn.close().await.ok();
     vacuumed.map_err(UpkeepError::sqlite(path))?;
     Ok(Vacuumed { bytes_before, bytes: size()? })
 }
 
-async fn rewrite(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+async fn rewrite(
+    conn: &mut SqliteConnection,
+    wal: &Path,
+    progress: &Progress<'_>,
+) -> Result<(), sqlx::Error> {
     // The copy that is made on the way goes to a file: it may be larger than the memory.
     sqlx::query("PRAGMA temp_store = FILE").execute(&mut *conn).await?;
-    sqlx::query("VACUUM").execute(&mut *conn).await?;
+    let of = copy::used_bytes(conn).await?;
+    let rewriting = sqlx::query("VACUUM").execute(&mut *conn);
+    copy::while_growing(wal, rewriting, |done| progress(Stage::Rewriting { done, of })).await?;
     sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(conn).await.map(drop)
 }
 

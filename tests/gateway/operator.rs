@@ -6,6 +6,7 @@ mod conversation;
 mod database;
 mod delivery;
 mod doctor;
+mod guard;
 mod health;
 mod help;
 mod import;
@@ -18,6 +19,8 @@ mod rate_window;
 mod settings;
 mod shape;
 mod storm;
+mod tail;
+mod terminal;
 mod token;
 
 use std::path::Path;
@@ -119,7 +122,7 @@ async fn every_table_has_a_view_for_people_that_sqlite3_reads_while_the_server_r
 
 /// Failure 23: tokens cannot be revoked; a revoked token works on.
 #[tokio::test]
-async fn a_token_that_is_revoked_with_sqlite3_is_until_refused() {
+async fn a_token_that_is_revoked_with_sqlite3_is_refused_within_a_second() {
     let folder = TempDir::new().unwrap();
     let process = Process::start(folder.path(), &NO_LIMITS);
     let (revoked, other) = (process.pair().await, command::new_token(&folder, "other"));

@@ -1,6 +1,6 @@
 //! The commands, each from its arguments to what it prints.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 use super::{BackupArgs, OutputArgs, RestoreArgs, text};
 use crate::{
     app::{self, StartError},
-    cli::{Failure, load, print},
+    cli::{Failure, load, print, signals::Signals},
     config::Config,
-    sqlite::{self, DatabaseSettings, Removed, Restore, Stage, Watch},
+    sqlite::{self, DatabaseSettings, Removed, Restore, Stage, UpkeepError, Watch},
     system::{Clock as _, SystemClock},
 };
 
@@ -22,7 +22,10 @@ pub(super) async fn info(arguments: OutputArgs) -> Result<(), Failure> {
 
 pub(super) async fn check(arguments: OutputArgs) -> Result<(), Failure> {
     let (json, settings) = open(arguments)?;
-    let checked = sqlite::check(&settings).await?;
+    let line = ProgressLine::new();
+    let checked = sqlite::check(&settings, &|stage| line.show(&text::progress(stage))).await;
+    line.clear();
+    let checked = checked?;
     show(json, &checked, text::checked)?;
     let found = checked.found();
     if found == 0 {
@@ -44,13 +47,13 @@ pub(super) async fn backup(arguments: BackupArgs) -> Result<(), Failure> {
 pub(super) async fn restore(arguments: RestoreArgs) -> Result<(), Failure> {
     let (json, settings) = open(arguments.output)?;
     let restore = watched(async |watch| Restore::prepare(&settings, &arguments.file, watch).await).await?;
-    if restore.replaces() && !arguments.yes {
+    if restore.replaces() {
         let question = format!(
-            "Replace {} with {}? Its old contents are kept. [y/N] ",
+            "Replace {} with {}? Its old contents are kept.",
             settings.path.display(),
             arguments.file.display()
         );
-        confirm(&question)?;
+        arguments.confirm.ask(&question)?;
     }
     let restored = restore.finish(SystemClock::new().wall()).await?;
     show(json, &restored, text::restored)
@@ -58,8 +61,10 @@ pub(super) async fn restore(arguments: RestoreArgs) -> Result<(), Failure> {
 
 pub(super) async fn vacuum(arguments: OutputArgs) -> Result<(), Failure> {
     let (json, settings) = open(arguments)?;
-    let vacuumed = sqlite::vacuum(&settings).await?;
-    show(json, &vacuumed, text::vacuumed)
+    let line = ProgressLine::new();
+    let vacuumed = sqlite::vacuum(&settings, &|stage| line.show(&text::progress(stage))).await;
+    line.clear();
+    show(json, &vacuumed?, text::vacuumed)
 }
 
 pub(super) async fn migrate(arguments: OutputArgs) -> Result<(), Failure> {
@@ -90,22 +95,22 @@ fn must_exist(config: &Config) -> Result<(), Failure> {
     if path.exists() { Ok(()) } else { Err(StartError::from(sqlite::OpenError::Missing(path)).into()) }
 }
 
-/// Does work that shows how far it is on a terminal, and that ends in order at Ctrl-C.
-async fn watched<T, E>(work: impl AsyncFnOnce(&Watch<'_>) -> Result<T, E>) -> Result<T, E> {
-    let (stop, line) = (CancellationToken::new(), ProgressLine::new());
+/// Does work that shows how far it is on a terminal, and that ends in order at Ctrl-C and SIGTERM.
+async fn watched<T>(work: impl AsyncFnOnce(&Watch<'_>) -> Result<T, UpkeepError>) -> Result<T, Failure> {
+    let (stop, line, mut signals) = (CancellationToken::new(), ProgressLine::new(), Signals::catch()?);
     let progress = |stage: Stage| line.show(&text::progress(stage));
     let watch = Watch { stop: &stop, progress: &progress };
     let work = work(&watch);
     tokio::pin!(work);
     let result = tokio::select! {
         result = &mut work => result,
-        _ = tokio::signal::ctrl_c() => {
+        () = signals.next() => {
             stop.cancel();
             work.await
         }
     };
     line.clear();
-    result
+    Ok(result?)
 }
 
 /// A line on standard error that is written over again and again, if that is a terminal.
@@ -126,21 +131,6 @@ impl ProgressLine {
 
     fn clear(&self) {
         self.show("");
-    }
-}
-
-/// Asks on the terminal; whoever is not there to answer has to pass `--yes`.
-fn confirm(question: &str) -> Result<(), Failure> {
-    let refused = |text| Err(Failure::new(Failure::USAGE, text));
-    if !io::stdin().is_terminal() {
-        return refused("it was not confirmed: pass --yes, nothing was changed");
-    }
-    write!(io::stderr(), "{question}").ok();
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).ok();
-    match answer.trim().to_ascii_lowercase().as_str() {
-        "y" | "yes" => Ok(()),
-        _ => refused("nothing was changed"),
     }
 }
 

@@ -5,7 +5,13 @@ use std::{
     fmt::{Display, Write as _},
 };
 
-use crate::sqlite::{Backup, Checked, Info, Migrated, Removed, Restored, Run, Stage, Vacuumed};
+use jiff::Timestamp;
+
+use crate::{
+    cli::table::shown,
+    domain::time::Millis,
+    sqlite::{Backup, Checked, Info, Migrated, Removed, Restored, Run, Stage, Vacuumed},
+};
 
 /// Lines in the making.
 #[derive(Default)]
@@ -45,8 +51,13 @@ fn schema(version: i64, known: i64) -> String {
 }
 
 fn run_text(run: &Run) -> String {
-    let end = run.stopped_at.as_ref().map_or("no end".to_owned(), |at| format!("to {at}"));
-    format!("from {} {end}, process {}, moorgate {}", run.started_at, run.pid, run.version)
+    let end = run.stopped_at.as_ref().map_or("no end".to_owned(), |at| format!("to {}", local(at)));
+    format!("from {} {end}, process {}, moorgate {}", local(&run.started_at), run.pid, run.version)
+}
+
+/// A time in ISO 8601, as it is written where this is printed.
+fn local(iso: &str) -> String {
+    iso.parse().map_or_else(|_| iso.to_owned(), |at: Timestamp| shown(Millis(at.as_millisecond())))
 }
 
 pub(super) fn checked(checked: &Checked) -> String {
@@ -107,10 +118,15 @@ pub(super) fn progress_of_prune(removed: &Removed) -> String {
 
 pub(super) fn progress(stage: Stage) -> String {
     const WIDTH: u64 = 30;
-    let Stage::Copying { done, of } = stage else { return "verifying the copy".to_owned() };
+    let (what, done, of) = match stage {
+        Stage::Copying { done, of } => ("copying", done, of),
+        Stage::Rewriting { done, of } => ("rewriting", done, of),
+        Stage::Verifying => return "verifying the copy".to_owned(),
+        Stage::Checking(check) => return format!("checking {check}"),
+    };
     let share = (done * WIDTH).checked_div(of).unwrap_or(WIDTH).min(WIDTH);
     let bar: String = (0..WIDTH).map(|place| if place < share { '#' } else { '.' }).collect();
-    format!("copying [{bar}] {} of about {}", bytes(done), bytes(of))
+    format!("{what} [{bar}] {} of about {}", bytes(done), bytes(of))
 }
 
 /// A size as people read it; small ones to the byte.

@@ -22,6 +22,15 @@ pub trait MessageAdminRepository: Send + Sync {
     /// One message.
     async fn find_message(&self, id: MessageId) -> Result<Option<MessageEntry>, StoreError>;
 
+    /// How messages stand: those after one, at most `limit` of them, and of the others those that wait or are at work, and those
+    /// with these ids. In the order of their ids.
+    async fn watch_messages(
+        &self,
+        after: MessageId,
+        ids: &[MessageId],
+        limit: u32,
+    ) -> Result<Vec<MessageMark>, StoreError>;
+
     /// Makes a message of a channel that waits or failed due again now, as if it was never tried.
     async fn retry_message(&self, id: MessageId) -> Result<Change<MessageEntry>, StoreError>;
 
@@ -134,6 +143,25 @@ pub struct MessageEntry {
     pub prompt_tokens: Option<i64>,
     /// Tokens that it wrote.
     pub completion_tokens: Option<i64>,
+}
+
+impl MessageEntry {
+    /// How it stands.
+    #[must_use]
+    pub fn mark(&self) -> MessageMark {
+        MessageMark { id: self.id, state: self.state.clone(), attempts: self.attempts }
+    }
+}
+
+/// How a message stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageMark {
+    /// Its row.
+    pub id: MessageId,
+    /// As in [`MessageEntry::state`].
+    pub state: String,
+    /// How often work on it was begun.
+    pub attempts: i64,
 }
 
 /// A part of a reply on record.

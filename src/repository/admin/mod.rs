@@ -12,5 +12,6 @@ pub use client::{TokenAdminRepository, TokenChange, TokenEntry};
 pub use key::{KeyAdminRepository, KeyChange, KeyEntry};
 pub use limit::{LimitAdminRepository, LockoutEntry, WindowEntry};
 pub use message::{
-    Change, ConversationEntry, DeliveryEntry, Filter, MessageAdminRepository, MessageEntry, Refusal, WEBHOOK,
+    Change, ConversationEntry, DeliveryEntry, Filter, MessageAdminRepository, MessageEntry, MessageMark,
+    Refusal, WEBHOOK,
 };

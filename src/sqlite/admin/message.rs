@@ -9,7 +9,7 @@ use crate::{
         id::{ConversationId, MessageId},
         time::Millis,
     },
-    repository::admin::{Change, Filter, MessageEntry, Refusal, WEBHOOK},
+    repository::admin::{Change, Filter, MessageEntry, MessageMark, Refusal, WEBHOOK},
     sqlite::command::Step,
 };
 
@@ -65,6 +65,31 @@ pub(super) async fn entries(
         completion_tokens: row.completion_tokens,
     });
     Ok(entries.collect())
+}
+
+/// How messages stand that may have changed. Each of the three parts is found by an index.
+pub(super) async fn marks(
+    source: impl SqliteExecutor<'_>,
+    after: MessageId,
+    ids: &[MessageId],
+    limit: u32,
+) -> Result<Vec<MessageMark>, sqlx::Error> {
+    let ids: Vec<String> = ids.iter().map(|id| id.0.to_string()).collect();
+    let ids = format!("[{}]", ids.join(","));
+    let rows = sqlx::query!(
+        r#"SELECT id AS "id!: i64", state AS "state!: String", attempts AS "attempts!: i64" FROM (
+               SELECT id, state, attempts FROM message WHERE id > ?1 ORDER BY id LIMIT ?3)
+           UNION SELECT id, state, attempts FROM message WHERE state IN ('accepted', 'running') AND id <= ?1
+           UNION SELECT id, state, attempts FROM message WHERE id IN (SELECT value FROM json_each(?2)) AND id <= ?1
+           ORDER BY 1"#,
+        after.0,
+        ids,
+        limit
+    )
+    .fetch_all(source)
+    .await?;
+    let mark = |id, state, attempts| MessageMark { id: MessageId(id), state, attempts };
+    Ok(rows.into_iter().map(|row| mark(row.id, row.state, row.attempts)).collect())
 }
 
 /// What becomes of a message.

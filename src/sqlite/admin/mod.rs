@@ -18,7 +18,10 @@ use crate::{
     },
     repository::{
         StoreError,
-        admin::{Change, ConversationEntry, DeliveryEntry, Filter, MessageAdminRepository, MessageEntry},
+        admin::{
+            Change, ConversationEntry, DeliveryEntry, Filter, MessageAdminRepository, MessageEntry,
+            MessageMark,
+        },
     },
 };
 use delivery::ChangeDelivery;
@@ -32,6 +35,15 @@ impl MessageAdminRepository for SqliteStore {
 
     async fn find_message(&self, id: MessageId) -> Result<Option<MessageEntry>, StoreError> {
         stored(message::entries(self.reads(), (id.0, id.0), &ONE).await).map(|found| found.into_iter().next())
+    }
+
+    async fn watch_messages(
+        &self,
+        after: MessageId,
+        ids: &[MessageId],
+        limit: u32,
+    ) -> Result<Vec<MessageMark>, StoreError> {
+        stored(message::marks(self.reads(), after, ids, limit).await)
     }
 
     async fn retry_message(&self, id: MessageId) -> Result<Change<MessageEntry>, StoreError> {

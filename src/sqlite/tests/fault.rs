@@ -429,9 +429,9 @@ async fn a_store_that_fails_at_any_step_has_written_nothing_and_takes_the_same_s
             bench.try_at(case, Place::Commit).await || matches!(case, UseCase::Sweep),
             "{case:?} commits"
         );
-        assert_eq!(check(&bench.settings).await.unwrap().findings, []);
+        assert_eq!(check(&bench.settings, &|_| ()).await.unwrap().findings, []);
         bench.reader.close().await.unwrap();
         bench.store.close().await;
-        assert_eq!(check(&bench.settings).await.unwrap().findings, []);
+        assert_eq!(check(&bench.settings, &|_| ()).await.unwrap().findings, []);
     }
 }

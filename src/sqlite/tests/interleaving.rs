@@ -315,7 +315,7 @@ async fn number(conn: &mut SqliteConnection, query: &'static str) -> i64 {
 
 /// What the file must say after all that callers were told.
 async fn compare(settings: &DatabaseSettings, (admitted, refused): (i64, u32)) {
-    assert_eq!(check(settings).await.unwrap().findings, []);
+    assert_eq!(check(settings, &|_| ()).await.unwrap().findings, []);
     let mut conn = opening::options(settings).connect().await.unwrap();
     let hits = number(&mut conn, "SELECT coalesce(sum(hits), 0) FROM rate_hit").await;
     assert_eq!(hits, admitted, "each admitted hit is on record, and once");

@@ -24,13 +24,13 @@ const USAGE: Option<i32> = Some(64);
 const DATABASE: Option<i32> = Some(74);
 
 /// Runs `moorgate db` in a folder.
-fn db(folder: &Path, arguments: &[&str]) -> Ended {
+pub fn db(folder: &Path, arguments: &[&str]) -> Ended {
     run(moorgate(folder).arg("db").args(arguments))
 }
 
 /// What it prints as JSON, when it succeeds and says nothing else.
 #[track_caller]
-fn db_json(folder: &Path, arguments: &[&str]) -> Value {
+pub fn db_json(folder: &Path, arguments: &[&str]) -> Value {
     let ended = db(folder, &[arguments, &["--json"]].concat());
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{arguments:?}");
     assert_eq!(ended.out.lines().count(), 1, "one line");
@@ -57,7 +57,7 @@ fn replace(value: &mut Value, pointer: &str) {
 fn rows(database: &Path) -> Value {
     let tables = sqlite3(
         database,
-        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_*'",
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_*' AND name NOT GLOB 'memory_text_*'",
     );
     let count =
         |table: &str| sqlite3(database, &format!("SELECT count(*) FROM {table}")).parse::<u64>().unwrap();
@@ -72,7 +72,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-fn file_names(folder: &Path) -> Vec<String> {
+pub fn file_names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -82,7 +82,7 @@ fn file_names(folder: &Path) -> Vec<String> {
 }
 
 /// A database with an answered message, and no server.
-async fn stopped_with_a_message(folder: &TempDir) {
+pub async fn stopped_with_a_message(folder: &TempDir) {
     let mut process = Process::start(folder.path(), &OPEN);
     assert_eq!(process.client.post("", Some("order-1"), "hello").await.status, 200);
     process.signal("TERM");

@@ -1,10 +1,8 @@
 //! The mock as a process of its own.
 
 use std::{
-    io::{self, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    thread,
 };
 
 use reqwest::Method;
@@ -14,10 +12,14 @@ use serde_json::{Value, json};
 use crate::support::{
     client::{Client, Reply},
     process::Running,
+    skip::skip,
 };
 
 /// The one key that the mock accepts; it refuses calls without it, and does not write them down.
 pub const API_KEY: &str = "sk-of-the-mock-4711";
+
+/// Set to `1`, it makes these tests fail where the model servers are missing.
+const REQUIRED: Option<&str> = Some("MOORGATE_TEST_REQUIRE_MODEL_SERVERS");
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/provider/aimock.json");
 const PROGRAM: &str =
@@ -51,7 +53,7 @@ struct Answered {
 impl Aimock {
     /// Starts one; `None`, and a line on standard error, if it is not installed.
     pub fn start() -> Option<Self> {
-        installed().map_err(skip).ok().map(|program| Self::run(&program))
+        installed().map_err(|reason| skip(reason, REQUIRED)).ok().map(|program| Self::run(&program))
     }
 
     fn run(program: &Path) -> Self {
@@ -115,15 +117,4 @@ fn installed() -> Result<PathBuf, &'static str> {
         return Err("@copilotkit/aimock is not installed; scripts/model-servers.sh installs it");
     }
     Ok(program)
-}
-
-/// Says that the running test does nothing; fails instead where the model servers are required.
-fn skip(reason: &str) {
-    #[expect(clippy::disallowed_methods, reason = "this is for the test, not for the gateway")]
-    let required = std::env::var("MOORGATE_TEST_REQUIRE_MODEL_SERVERS");
-    let test = thread::current().name().unwrap_or("a test").to_owned();
-    let notice = format!("skipped: {test}: {reason}");
-    assert_ne!(required.as_deref(), Ok("1"), "{notice}");
-    // Not `eprintln`, which is kept back for a test that passes.
-    writeln!(io::stderr(), "{notice}").ok();
 }

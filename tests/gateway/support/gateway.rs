@@ -146,7 +146,7 @@ impl Gateway {
 
     /// What breaks a promise in the database.
     pub async fn findings(&self) -> Vec<Finding> {
-        check(&database_settings(&self.config)).await.unwrap().findings
+        check(&database_settings(&self.config), &|_| ()).await.unwrap().findings
     }
 
     /// Makes a backup if one is due. Whether it was.

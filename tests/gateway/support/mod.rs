@@ -11,6 +11,8 @@ pub mod raw;
 pub mod sender;
 pub mod server;
 pub mod size;
+pub mod skip;
+pub mod terminal;
 pub mod time;
 pub mod tool;
 pub mod transaction;

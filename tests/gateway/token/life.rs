@@ -18,7 +18,7 @@ async fn start() -> (Gateway, String, String) {
 
 /// Failure 23: a revoked token worked on.
 #[tokio::test]
-async fn a_token_revoked_with_sqlite3_is_until_refused() {
+async fn a_token_revoked_with_sqlite3_is_refused_within_a_second() {
     let (gateway, first, second) = start().await;
     assert!(is_let_in(&gateway, &first).await);
     gateway.sql("UPDATE token SET revoked_at_ms = unixepoch() * 1000 WHERE id = 1");
@@ -37,7 +37,7 @@ async fn a_token_revoked_with_sqlite3_is_until_refused() {
 
 /// Failure 23: a token could not be removed while the gateway ran.
 #[tokio::test]
-async fn a_token_deleted_with_sqlite3_is_until_refused() {
+async fn a_token_deleted_with_sqlite3_is_refused_within_a_second() {
     let (gateway, first, second) = start().await;
     gateway.sql("PRAGMA foreign_keys = ON; DELETE FROM token WHERE id = 1");
     until_refused(&gateway, &first).await;

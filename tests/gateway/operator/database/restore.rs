@@ -123,7 +123,7 @@ async fn what_is_not_confirmed_or_not_sound_changes_nothing() {
     let folder = with_backup().await;
     let database = folder.path().join("moorgate.db");
     let refused = db(folder.path(), &["restore", "copy.db"]);
-    assert_refused(&refused, USAGE, "it was not confirmed: pass --yes, nothing was changed");
+    assert_refused(&refused, USAGE, "this needs --yes: there is no terminal to ask on");
     let refused = db(folder.path(), &["restore", "moorgate.db", "--yes"]);
     assert_refused(&refused, USAGE, "moorgate.db belongs to the database itself");
 
