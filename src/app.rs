@@ -11,6 +11,7 @@ mod model;
 mod part;
 pub mod readiness;
 mod telemetry;
+mod tunnel;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -19,19 +20,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
-    domain::{channel::ChannelKind, pairing::PairingCode},
+    domain::{channel::ChannelKind, pairing::PairingCode, time::Millis},
     http::{self, AppState, RequestIds, StateParts, server::ServerParts},
-    provider::Provider,
+    provider::{Chain, Provider},
     repository::{StoreError, TokenRepository as _, TurnRepository as _},
-    service::{inbox::InboxService, turn::TurnService},
+    service::{inbox::InboxService, pairing::PairingService, turn::TurnService},
     sqlite::{SqliteStore, UpkeepError},
-    system::{Clock, Entropy, SystemClock, SystemEntropy, random},
+    system::{Clock, Entropy, Notifier, SystemClock, SystemEntropy, random},
     telemetry::otlp::Pushes,
 };
 
 use self::{
+    background::{Background, Work},
+    backup::Backups,
     core::{Core, agent, open_store, pairing_service},
     edge::Edge,
+    tunnel::KeptTunnel,
 };
 
 pub use beside::{models, open_beside};
@@ -52,6 +56,8 @@ pub struct Parts {
     pub provider: Option<Arc<dyn Provider>>,
     /// Sockets that are open already.
     pub inherited: Inherited,
+    /// The way to the service manager.
+    pub notifier: Arc<Notifier>,
 }
 
 impl Default for Parts {
@@ -61,9 +67,13 @@ impl Default for Parts {
             entropy: Arc::new(SystemEntropy),
             provider: None,
             inherited: Inherited::default(),
+            notifier: Arc::default(),
         }
     }
 }
+
+/// How long a start waits for the first word of each component.
+const FIRST_WORD: Duration = Duration::from_secs(10);
 
 /// A running gateway.
 pub struct App {
@@ -75,49 +85,70 @@ pub struct App {
     inbox: Arc<InboxService>,
     stopping: CancellationToken,
     server: JoinHandle<()>,
-    background: JoinHandle<()>,
-    backups: backup::Backups,
+    background: Background,
+    backups: Backups,
+    tunnel: Option<KeptTunnel>,
+    notifier: Arc<Notifier>,
     pushes: Option<Pushes>,
 }
 
 impl App {
-    /// Starts a gateway. When this returns, it answers.
+    /// Starts a gateway. When this returns, it answers, each component has shown that it works, or that it does not, and
+    /// the tunnel is up.
     ///
     /// # Errors
-    /// [`StartError`]; then nothing runs, and nothing was issued.
+    /// [`StartError`]; then nothing runs, and no code was issued.
     pub async fn start(config: &Config, mut parts: Parts) -> Result<Self, StartError> {
         let inherited = std::mem::take(&mut parts.inherited);
+        let notifier = Arc::clone(&parts.notifier);
         let (core, chain) = Core::new(config, parts)?;
-        let settings = part::http_settings(config)?;
-        let gateway = &config.gateway;
         let edge = Edge::open(config, inherited).await?;
-        let address = edge.address;
-        let request_ids = Arc::new(RequestIds::new(random(&*core.entropy)?));
-
         let store = open_store(config, &core).await?;
         store.import(part::paired_tokens(config), core.clock.now()).await?;
+        let pairing = pairing_service(config, &store, Arc::clone(&core.entropy));
+        let clock = Arc::clone(&core.clock);
+        let mut app = Self::begin(config, core, chain, edge, (store, notifier)).await?;
+        match app.let_in(config, &pairing, clock.now()).await {
+            Ok(()) => Ok(app),
+            Err(error) => {
+                app.shutdown().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Begins all that works, so that it answers.
+    async fn begin(
+        config: &Config,
+        core: Core,
+        chain: Chain,
+        edge: Edge,
+        (store, notifier): (Arc<SqliteStore>, Arc<Notifier>),
+    ) -> Result<Self, StartError> {
+        let settings = part::http_settings(config, &edge.tunnel_up)?;
+        let request_ids = Arc::new(RequestIds::new(random(&*core.entropy)?));
         let unfinished = store.resume(core.clock.now()).await?;
         let agent = agent(config, chain, &core, &store);
         let inbox = core.inbox_service(config, &store, &agent);
         inbox.take_over().await?;
-        let pairing = pairing_service(config, &store, Arc::clone(&core.entropy));
-        let pairing_code = if gateway.require_pairing && !store.any_live(core.clock.now()) {
-            Some(pairing.issue_code("client", core.clock.now()).await?)
-        } else {
-            None
-        };
         let turns = core.turn_service(config, &store, agent);
         turns.resume(unfinished);
-        inbox.start();
 
         let stopping = CancellationToken::new();
-        let backups = backup::Backups::start(config, &core, stopping.clone());
+        let supervisor = core.supervisor();
+        let backups = Backups::new(config, &core, stopping.clone());
+        let background = Background::start(
+            &Work { supervisor: &supervisor, core: &core, store: &store, inbox: &inbox, backups: &backups },
+            Arc::clone(&notifier),
+            &stopping,
+        );
         let source = settings.client_source.clone();
         let state = AppState::new(StateParts {
-            pairing,
+            pairing: pairing_service(config, &store, Arc::clone(&core.entropy)),
             limits: store.clone(),
             tokens: store.clone(),
             status: store.clone(),
+            supervisor: Arc::clone(&supervisor),
             turns: Arc::clone(&turns),
             inbox: Arc::clone(&inbox),
             clock: core.clock,
@@ -126,19 +157,22 @@ impl App {
             stopping: stopping.clone(),
             request_ids: Arc::clone(&request_ids),
         });
+        let (address, tunnel_up) = (edge.address, edge.tunnel_up.clone());
         let parts = ServerParts {
             router: http::router(state),
             limits: part::connection_limits(config),
             source,
             request_ids,
+            only_while: edge.only_while_up.then(|| tunnel_up.clone()),
             events: core.metrics,
         };
-        let server = tokio::spawn(edge.serve(parts, stopping.clone()));
-        let background = tokio::spawn(background::run(store.clone(), Arc::clone(&inbox), stopping.clone()));
-        let (grace, pushes) = (gateway.shutdown_grace, core.pushes);
+        let server = edge.keep(&supervisor, parts, &stopping)?;
+        supervisor.settled(FIRST_WORD).await;
+        let tunnel = KeptTunnel::start(config, &supervisor, address, store.clone(), tunnel_up)?;
+        let (grace, pushes) = (config.gateway.shutdown_grace, core.pushes);
         Ok(Self {
             address,
-            pairing_code,
+            pairing_code: None,
             grace,
             store,
             turns,
@@ -147,8 +181,32 @@ impl App {
             server,
             background,
             backups,
+            tunnel,
+            notifier,
             pushes,
         })
+    }
+
+    /// Waits for the tunnel, and issues a code if nobody could come in else.
+    async fn let_in(
+        &mut self,
+        config: &Config,
+        pairing: &PairingService,
+        now: Millis,
+    ) -> Result<(), StartError> {
+        if let Some(tunnel) = &mut self.tunnel {
+            tunnel.first_up().await?;
+        }
+        if config.gateway.require_pairing && !self.store.any_live(now) {
+            self.pairing_code = Some(pairing.issue_code("client", now).await?);
+        }
+        Ok(())
+    }
+
+    /// Where it is reached through its tunnel, if that is up and tells.
+    #[must_use]
+    pub fn public_url(&self) -> Option<String> {
+        self.tunnel.as_ref().and_then(KeptTunnel::url)
     }
 
     /// Where it listens.
@@ -185,14 +243,17 @@ impl App {
         self.backups.run_once().await
     }
 
-    /// Stops: not ready, no new connections, what is in flight is finished as far as the grace time goes, all is written.
+    /// Stops: not ready, no new connections, what is in flight is finished as far as the grace time goes, all is written, the
+    /// tunnel is ended.
     /// Work that is not finished is resumed at the next start if it has a key, and else marked interrupted.
     pub async fn shutdown(mut self) {
+        self.notifier.stopping();
         self.stopping.cancel();
         self.inbox.stop();
         let finish = async {
             (&mut self.server).await.ok();
             self.turns.drain().await;
+            self.background.dispatched().await;
             self.inbox.drain().await;
         };
         if tokio::time::timeout(self.grace, finish).await.is_err() {
@@ -202,9 +263,11 @@ impl App {
         }
         self.server.abort();
         self.turns.stop();
-        self.background.await.ok();
-        self.backups.ended().await;
+        self.background.ended().await;
         self.store.close().await;
+        if let Some(tunnel) = self.tunnel {
+            tunnel.stop().await;
+        }
         if let Some(pushes) = self.pushes.take() {
             pushes.finish(LAST_PUSH).await;
         }

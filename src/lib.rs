@@ -17,6 +17,7 @@
 //! | [`telemetry`] | logs and metrics |
 //! | [`system`] | clock and randomness |
 //! | [`outbound`] | calls to other people's servers |
+//! | [`tunnel`] | programs that make the gateway reachable from elsewhere |
 //!
 //! `docs/ARCHITECTURE.md` walks through a request.
 
@@ -33,3 +34,4 @@ pub mod service;
 pub mod sqlite;
 pub mod system;
 pub mod telemetry;
+pub mod tunnel;

@@ -1,5 +1,7 @@
 //! Clock and randomness, injected once at the start so that tests own them.
 
+mod notify;
+
 use std::{
     fmt,
     sync::{
@@ -12,6 +14,8 @@ use std::{
 use rand::{TryRng as _, rngs::SysRng};
 
 use crate::domain::time::Millis;
+
+pub use notify::Notifier;
 
 /// The two clocks of the machine, apart.
 pub trait Clock: Send + Sync {
@@ -123,6 +127,13 @@ pub fn random<const N: usize>(entropy: &dyn Entropy) -> Result<[u8; N], NoEntrop
     let mut bytes = [0; N];
     entropy.fill(&mut bytes)?;
     Ok(bytes)
+}
+
+/// A random number, for what need not be secret, such as the length of a pause. If the system has none to give it is 0, which
+/// is no reason to stop.
+#[must_use]
+pub fn random_number(entropy: &dyn Entropy) -> u64 {
+    random(entropy).map_or(0, u64::from_le_bytes)
 }
 
 #[cfg(test)]

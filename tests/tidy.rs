@@ -22,7 +22,7 @@ const MAX_FUNCTION_LINES: usize = 70;
 
 /// What each module may use besides itself: `http, cli → service → repository, provider, channel → domain` and
 /// `sqlite → repository, domain`. Only `app` and `cli` know `sqlite` and `http` together, and what was configured.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("domain", &[]),
     ("telemetry", &["domain"]),
     ("system", &["domain"]),
@@ -31,6 +31,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("repository", &["domain", "telemetry", "system"]),
     ("provider", &["domain", "telemetry", "outbound", "system"]),
     ("channel", &["domain", "telemetry", "outbound", "system"]),
+    ("tunnel", &["domain", "telemetry", "outbound", "system"]),
     ("sqlite", &["repository", "domain", "telemetry", "system"]),
     ("service", &["repository", "provider", "channel", "domain", "telemetry", "system"]),
     ("http", &["service", "repository", "provider", "channel", "domain", "telemetry", "system"]),
@@ -43,6 +44,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
             "sqlite",
             "provider",
             "channel",
+            "tunnel",
             "domain",
             "config",
             "telemetry",
@@ -60,6 +62,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
             "sqlite",
             "provider",
             "channel",
+            "tunnel",
             "domain",
             "config",
             "telemetry",

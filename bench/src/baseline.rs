@@ -6,8 +6,9 @@ mod transaction;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use moorgate::{
-    domain::{conversation::HistoryLimit, delivery::Backoff},
+    domain::{conversation::HistoryLimit, delivery::Backoff, time::Millis},
     http::{
         self, AppState, ClientSource, HttpSettings, RequestIds, RequestLog, StateParts,
         server::{self, Limits, Listener, ServerParts},
@@ -15,13 +16,14 @@ use moorgate::{
     outbound::Client,
     provider::{Chain, ChainParts, ChainSettings, Echo, Link, ModelSettings, OpenAi, Provider},
     repository::{
-        PairingRepository, RateLimitRepository, StoreStatus, StoreStatusRepository, TokenRepository,
+        PairingRepository, RateLimitRepository, StoreError, StoreStatusRepository, TokenRepository,
         TurnRepository,
     },
     service::{
         agent::{Agent, AgentParts},
         inbox::{InboxParts, InboxService, InboxSettings},
         pairing::PairingService,
+        supervisor::{Supervisor, SupervisorParts},
         turn::{TurnParts, TurnService},
     },
     system::{SteadyClock, SystemClock, SystemEntropy},
@@ -65,9 +67,18 @@ struct Repositories {
 
 struct AlwaysFine;
 
+#[async_trait]
 impl StoreStatusRepository for AlwaysFine {
-    fn status(&self) -> StoreStatus {
-        StoreStatus { writes: true, sweeper: true }
+    fn takes_writes(&self) -> bool {
+        true
+    }
+
+    async fn beat(&self, _: Millis) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn set_public_url(&self, _: Option<String>) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 
@@ -92,6 +103,7 @@ pub async fn serve(settings: &Settings) -> Result<(), String> {
         limits: Limits::default(),
         source: ClientSource::default(),
         request_ids: request_ids(),
+        only_while: None,
         events: Arc::new(()),
     };
     server::serve(Listener::Network(listener), parts, CancellationToken::new()).await;
@@ -161,11 +173,17 @@ fn state(repositories: Repositories, provider: Arc<dyn Provider>) -> Result<AppS
         saves_memory: false,
         max_in_flight: 1024,
     });
+    let supervisor = Supervisor::new(SupervisorParts {
+        clock: Arc::clone(&clock),
+        entropy: Arc::new(SystemEntropy),
+        metrics: Arc::clone(&metrics),
+    });
     Ok(AppState::new(StateParts {
         pairing,
         limits,
         tokens,
         status: Arc::new(AlwaysFine),
+        supervisor,
         turns,
         inbox,
         clock,

@@ -1,6 +1,6 @@
 //! The backups of a running server: a task beside everything else, which asks now and then whether one is due.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use tokio::{task::JoinHandle, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -8,6 +8,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Core, part};
 use crate::{
     config::Config,
+    domain::health::{Component, State},
+    service::supervisor::{Pulse, Supervisor},
     sqlite::{Rotation, UpkeepError},
 };
 
@@ -18,18 +20,24 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 pub(super) struct Backups {
     rotation: Option<Arc<Rotation>>,
     stopping: CancellationToken,
-    task: Option<JoinHandle<()>>,
 }
 
 impl Backups {
-    /// Starts the task. `stopping` ends it.
-    pub(super) fn start(config: &Config, core: &Core, stopping: CancellationToken) -> Self {
+    /// Nothing is made yet. `stopping` ends one that is at work soon, and it leaves nothing behind.
+    pub(super) fn new(config: &Config, core: &Core, stopping: CancellationToken) -> Self {
         let rotation = part::backup_schedule(config).map(|schedule| {
             let (clock, metrics) = (Arc::clone(&core.clock), Arc::clone(&core.metrics));
             Arc::new(Rotation::new(part::database_settings(config), schedule, clock, metrics))
         });
-        let task = rotation.clone().map(|rotation| tokio::spawn(run(rotation, stopping.clone())));
-        Self { rotation, stopping, task }
+        Self { rotation, stopping }
+    }
+
+    /// Begins to look whether one is due.
+    pub(super) fn keep(&self, supervisor: &Arc<Supervisor>) -> Option<JoinHandle<()>> {
+        let (rotation, stopping) = (self.rotation.clone()?, self.stopping.clone());
+        Some(supervisor.keep(Component::Backups, stopping.clone(), move |pulse| {
+            run(Arc::clone(&rotation), pulse, stopping.clone())
+        }))
     }
 
     /// Makes a backup if one is due. Whether it was.
@@ -39,19 +47,18 @@ impl Backups {
             None => Ok(false),
         }
     }
-
-    /// Waits until the task has ended. One that is at work gives up soon, and leaves nothing behind.
-    pub(super) async fn ended(&mut self) {
-        if let Some(task) = &mut self.task {
-            task.await.ok();
-        }
-    }
 }
 
-async fn run(rotation: Arc<Rotation>, stopping: CancellationToken) {
+async fn run(rotation: Arc<Rotation>, pulse: Pulse, stopping: CancellationToken) -> Result<(), Infallible> {
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pulse.is_well();
     while stopping.run_until_cancelled(tick.tick()).await.is_some() {
-        rotation.run_once(&stopping).await.ok(); // what came of it is counted and logged
+        match rotation.run_once(&stopping).await {
+            Ok(Some(_)) => pulse.is_well(),
+            Ok(None) => {} // none was due, or the last one failed a short time ago
+            Err(_) => pulse.say(State::Error), // what came of it is counted and logged
+        }
     }
+    Ok(())
 }

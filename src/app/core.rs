@@ -12,6 +12,7 @@ use crate::{
         agent::{Agent, AgentParts},
         inbox::{InboxParts, InboxService},
         pairing::PairingService,
+        supervisor::{Supervisor, SupervisorParts},
         turn::{TurnParts, TurnService},
     },
     sqlite::{OpenError, SqliteStore, StoreParts},
@@ -44,6 +45,15 @@ impl Core {
         };
         let channels = part::channels(config, &client, &parts.entropy)?;
         Ok((Self { clock, entropy: parts.entropy, metrics, pushes, channels }, chain))
+    }
+
+    /// Nothing is under supervision yet.
+    pub(super) fn supervisor(&self) -> Arc<Supervisor> {
+        Supervisor::new(SupervisorParts {
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+            metrics: Arc::clone(&self.metrics),
+        })
     }
 
     pub(super) fn turn_service(

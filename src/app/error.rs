@@ -32,6 +32,9 @@ pub enum StartError {
     /// The secret that `/webhook` checks signatures with cannot do that.
     #[error("channels_config.webhook.signing_secret: {0}")]
     SigningSecret(#[from] BadSecret),
+    /// The tunnel did not come up.
+    #[error("the tunnel did not come up, so the gateway does not start: {0}")]
+    Tunnel(String),
     /// The metrics cannot be set up.
     #[error(transparent)]
     Metrics(#[from] MetricsError),

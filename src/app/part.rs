@@ -1,6 +1,8 @@
 //! What the configuration says, as each part wants to hear it.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
+
+use http::HeaderName;
 
 use crate::{
     channel::{
@@ -8,16 +10,17 @@ use crate::{
         WhatsAppSettings,
         signature::{BadSecret, StandardWebhooks},
     },
-    config::{self, Config, PairedToken, Synchronous},
+    config::{self, Config, PairedToken, Synchronous, TunnelProvider},
     domain::{
         allow_list::AllowList, channel::ChannelKind, conversation::HistoryLimit, delivery::Backoff,
         secret::Secret, token::TokenHash,
     },
-    http::{ClientSource, HttpSettings, Proxies, RequestLog, server::Limits},
+    http::{ClientSource, HttpSettings, Proxies, RequestLog, TunnelUp, server::Limits},
     outbound::Client,
     service::inbox::InboxSettings,
     sqlite::{DatabaseSettings, Keep, Retention, Schedule, StoreLimits},
     system::Entropy,
+    tunnel::{Tool, TunnelSettings},
 };
 
 pub(super) fn paired_tokens(config: &Config) -> Vec<TokenHash> {
@@ -71,12 +74,12 @@ pub(super) fn store_limits(config: &Config) -> StoreLimits {
     }
 }
 
-pub(super) fn http_settings(config: &Config) -> Result<HttpSettings, BadSecret> {
+pub(super) fn http_settings(config: &Config, tunnel_up: &TunnelUp) -> Result<HttpSettings, BadSecret> {
     let whatsapp = config.channels.whatsapp.as_ref();
     let webhook_signature = config.channels.webhook.signing_secret.as_ref();
     let webhook_signature = webhook_signature.map(|secret| StandardWebhooks::new(secret).map(Arc::new));
     Ok(HttpSettings {
-        client_source: client_source(config),
+        client_source: client_source(config, tunnel_up),
         require_pairing: config.gateway.require_pairing,
         webhook_secret: config.channels.webhook.secret.clone(),
         webhook_signature: webhook_signature.transpose()?,
@@ -94,7 +97,7 @@ pub(super) fn http_settings(config: &Config) -> Result<HttpSettings, BadSecret> 
 }
 
 /// Whom a request is from.
-pub(super) fn client_source(config: &Config) -> ClientSource {
+pub(super) fn client_source(config: &Config, tunnel_up: &TunnelUp) -> ClientSource {
     let trust = &config.gateway.proxies;
     let introducers = if trust.protocol { trust.networks.clone() } else { Vec::new() };
     let proxies = match (trust.headers, &trust.networks) {
@@ -102,7 +105,11 @@ pub(super) fn client_source(config: &Config) -> ClientSource {
         (true, networks) if networks.is_empty() => Proxies::Anybody,
         (true, networks) => Proxies::Known(networks.clone(), trust.header),
     };
-    ClientSource::new(proxies).introduced_by(introducers)
+    let source = ClientSource::new(proxies).introduced_by(introducers);
+    match tunnel_client_header(&config.tunnel.provider) {
+        Some(header) => source.behind_tunnel(header, tunnel_up.clone()),
+        None => source,
+    }
 }
 
 pub(super) fn connection_limits(config: &Config) -> Limits {
@@ -132,6 +139,43 @@ pub(super) fn inbox_settings(config: &Config) -> InboxSettings {
         apology: channels.failure_reply.clone(),
         max_message_chars: config.conversation.max_message_chars,
     }
+}
+
+/// The header in which a tunnel names its clients, if it has one.
+fn tunnel_client_header(provider: &TunnelProvider) -> Option<HeaderName> {
+    match provider {
+        TunnelProvider::None => None,
+        TunnelProvider::Cloudflare { .. } => Some(HeaderName::from_static("cf-connecting-ip")),
+        TunnelProvider::Tailscale { .. } | TunnelProvider::Ngrok { .. } => {
+            Some(HeaderName::from_static("x-forwarded-for"))
+        }
+        TunnelProvider::Custom { client_ip_header, .. } => client_ip_header.as_deref()?.parse().ok(),
+    }
+}
+
+/// How the tunnel is run to the gateway at `target`; `None`: there is none.
+pub(super) fn tunnel_settings(config: &Config, target: SocketAddr) -> Option<TunnelSettings> {
+    let tunnel = &config.tunnel;
+    Some(TunnelSettings {
+        tool: tunnel_tool(config)?,
+        target,
+        start_timeout: tunnel.start_timeout,
+        check_interval: tunnel.check_interval,
+        stop_grace: tunnel.stop_grace,
+    })
+}
+
+/// The program that makes the tunnel; `None`: there is none.
+pub(super) fn tunnel_tool(config: &Config) -> Option<Tool> {
+    Some(match config.tunnel.provider.clone() {
+        TunnelProvider::None => return None,
+        TunnelProvider::Cloudflare { token } => Tool::Cloudflare { token },
+        TunnelProvider::Tailscale { funnel, hostname } => Tool::Tailscale { funnel, hostname },
+        TunnelProvider::Ngrok { auth_token, domain } => Tool::Ngrok { auth_token, domain },
+        TunnelProvider::Custom { command, health_url, url_pattern, .. } => {
+            Tool::Custom { command, health_url, url_pattern }
+        }
+    })
 }
 
 fn served(channels: &config::Channels) -> Vec<ChannelKind> {

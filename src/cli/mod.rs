@@ -11,6 +11,7 @@ mod doctor;
 mod duration;
 mod file_limit;
 mod filter;
+mod guard;
 mod health;
 mod import;
 mod inherited;
@@ -110,6 +111,9 @@ enum Command {
     Import(import::ImportCommand),
     /// Print what a shell needs to complete these commands
     Completions(completions::CompletionsArgs),
+    /// Run a tunnel's program for the gateway
+    #[command(hide = true)]
+    TunnelGuard(guard::GuardArgs),
     /// Look after the database: info, check, backup, restore, vacuum, migrate, prune
     #[command(subcommand)]
     Db(db::DbCommand),
@@ -156,6 +160,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             completions::run(&arguments);
             Ok(())
         }
+        Command::TunnelGuard(arguments) => guard::run(&arguments),
         Command::Db(command) => db::run(command),
     };
     match result {
@@ -196,7 +201,9 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let code = match &error {
             StartError::Open(_) | StartError::Store(_) => Self::DATABASE,
-            StartError::Bind(BindError::Listen { .. }) | StartError::Entropy(_) => Self::UNAVAILABLE,
+            StartError::Bind(BindError::Listen { .. }) | StartError::Tunnel(_) | StartError::Entropy(_) => {
+                Self::UNAVAILABLE
+            }
             StartError::Bind(_)
             | StartError::Provider(_)
             | StartError::Channel(_)

@@ -1,6 +1,6 @@
 //! `moorgate serve`: the gateway itself, from the banner to the exit.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::{Failure, FileArgs, file_limit, inherited::inherited, load, print, signals::Signals};
 use crate::{
     app::{App, Parts},
-    config::{Config, LogFormat, LogLevel, Model, Override, ProviderKind},
+    config::{Config, LogFormat, LogLevel, Model, Override, ProviderKind, TunnelProvider},
     http::channel_path,
+    system::Notifier,
     telemetry::{self, logs},
 };
 
@@ -56,8 +57,11 @@ pub(super) fn run(arguments: ServeArgs) -> Result<(), Failure> {
 
 async fn serve(config: &Config, print_json: bool) -> Result<(), Failure> {
     let mut signals = Signals::catch()?;
-    let app = App::start(config, Parts { inherited: inherited()?, ..Parts::default() }).await?;
+    let notifier = Arc::new(notifier()?);
+    let parts = Parts { inherited: inherited()?, notifier: Arc::clone(&notifier), ..Parts::default() };
+    let app = App::start(config, parts).await?;
     print(if print_json { json_banner(config, &app) } else { banner(config, &app) });
+    notifier.ready(&format!("Listening on {}", url(&app)));
     signals.next().await;
     tracing::info!("stopping: what is in flight is finished first; a second signal exits at once");
     tokio::select! {
@@ -67,6 +71,18 @@ async fn serve(config: &Config, print_json: bool) -> Result<(), Failure> {
             std::process::exit(INTERRUPTED)
         }
     }
+}
+
+/// The way to systemd, if it started this.
+fn notifier() -> Result<Notifier, Failure> {
+    #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
+    let variable = |name| std::env::var_os(name);
+    let Some(socket) = variable("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else {
+        return Ok(Notifier::default());
+    };
+    let (usec, pid) = (variable("WATCHDOG_USEC"), variable("WATCHDOG_PID"));
+    Notifier::new(&socket, usec.as_deref(), pid.as_deref())
+        .map_err(|error| Failure::new(Failure::CONFIGURATION, format!("NOTIFY_SOCKET: {error}")))
 }
 
 fn level_name(level: LogLevel) -> &'static str {
@@ -100,6 +116,9 @@ fn json_banner(config: &Config, app: &App) -> String {
 fn banner(config: &Config, app: &App) -> String {
     let mut text = format!("Moorgate is listening on {}\n", url(app));
     let mut line = |label: &str, value: &str| writeln!(text, "  {label:<9} {value}").ok(); // a String takes all
+    if config.tunnel.provider != TunnelProvider::None {
+        line("Tunnel:", app.public_url().as_deref().unwrap_or("it is up, and does not tell its address"));
+    }
     line("Database:", &config.database.path.display().to_string());
     line("Provider:", &provider_line(config));
     line("Post to:", "/pair, /webhook");

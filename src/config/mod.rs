@@ -33,6 +33,7 @@ mod shown;
 mod template;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 mod value;
 mod write;
 mod zeroclaw;
@@ -47,6 +48,7 @@ pub use provider::{Model, Provider, ProviderKind};
 pub use proxy::ProxyTrust;
 pub use shown::{Setting, Shown, show};
 pub use template::{ChannelName, Template, Wanted, template};
+pub use tunnel::{Tunnel, TunnelProvider};
 pub use write::write_private;
 pub use zeroclaw::{Left, Taken, ZeroClaw, read_zeroclaw};
 
@@ -68,6 +70,8 @@ pub struct Config {
     pub memory: Memory,
     /// `[observability]`.
     pub observability: Observability,
+    /// `[tunnel]`.
+    pub tunnel: Tunnel,
     /// `[channels_config]`.
     pub channels: Channels,
     /// The configuration file that was read.
@@ -132,6 +136,7 @@ impl Config {
             conversation: Conversation::read(r),
             memory: Memory::read(r),
             observability: Observability::read(r),
+            tunnel: Tunnel::read(r),
             channels: Channels::read(r),
             file: None,
             warnings: Vec::new(),

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::TunnelUp;
 use crate::domain::{
     client::ClientAddress,
     forwarded::{ForwardedHeader, Hop, client_behind, forwarded, x_forwarded_for},
@@ -17,7 +18,7 @@ const X_REAL_IP: &str = "x-real-ip";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientSource {
     proxies: Proxies,
-    tunnel: Option<HeaderName>,
+    tunnel: Option<(HeaderName, TunnelUp)>,
     introducers: Vec<Network>,
 }
 
@@ -40,11 +41,12 @@ impl ClientSource {
         Self { proxies, ..Self::default() }
     }
 
-    /// Also takes the word of a tunnel: its program connects from this machine, and names the client in `header`, as
-    /// the last address of its last line. A request from this machine without it is judged as if there were no tunnel.
+    /// Also takes the word of a tunnel, as long as it is up: its program connects from this machine, and names the client in
+    /// `header`, as the last address of its last line. A request from this machine without it is judged as if there were no
+    /// tunnel.
     #[must_use]
-    pub fn behind_tunnel(self, header: HeaderName) -> Self {
-        Self { tunnel: Some(header), ..self }
+    pub fn behind_tunnel(self, header: HeaderName, up: TunnelUp) -> Self {
+        Self { tunnel: Some((header, up)), ..self }
     }
 
     /// Also takes the word of proxies in these networks that begin each connection with a header of the PROXY protocol:
@@ -63,22 +65,28 @@ impl ClientSource {
     /// The client of a request that came from `peer` with these headers.
     #[must_use]
     pub fn client_of(&self, peer: IpAddr, headers: &HeaderMap) -> ClientAddress {
-        let tunnel = self.tunnel.as_ref().filter(|_| is_this_machine(peer));
-        let client = tunnel.and_then(|header| nearest(headers, header.as_str()));
+        let client = self.tunnel_to(peer).and_then(|header| nearest(headers, header.as_str()));
         client.unwrap_or_else(|| self.proxies.client_of(peer, headers)).into()
     }
 
     /// Whether `peer` may speak for others: then what comes from it is not one client.
     #[must_use]
     pub fn may_forward(&self, peer: IpAddr) -> bool {
-        let is_tunnel = self.tunnel.is_some() && is_this_machine(peer);
-        is_tunnel
+        self.tunnel_to(peer).is_some()
             || self.is_introduced(peer)
             || match &self.proxies {
                 Proxies::Nobody => false,
                 Proxies::Anybody => true,
                 Proxies::Known(networks, _) => is_one_of(networks, peer),
             }
+    }
+}
+
+impl ClientSource {
+    /// The header of the tunnel that a request from this peer may have come through.
+    fn tunnel_to(&self, peer: IpAddr) -> Option<&HeaderName> {
+        let (header, _) = self.tunnel.as_ref().filter(|(_, up)| up.get() && is_this_machine(peer))?;
+        Some(header)
     }
 }
 
@@ -187,7 +195,10 @@ mod tests {
     /// Failure 20: through a tunnel every client was 127.0.0.1.
     #[test]
     fn behind_a_tunnel_the_client_is_the_one_it_names_but_only_to_this_machine() {
-        let source = ClientSource::default().behind_tunnel(HeaderName::from_static("cf-connecting-ip"));
+        let up = TunnelUp::default();
+        up.set(true);
+        let source =
+            ClientSource::default().behind_tunnel(HeaderName::from_static("cf-connecting-ip"), up.clone());
         let named = ("CF-Connecting-IP", "198.51.100.4");
         for peer in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
             assert_eq!(client(&source, peer, &[named, USUAL]), "198.51.100.4", "{peer}");
@@ -197,5 +208,8 @@ mod tests {
         assert_eq!(client(&source, "127.0.0.1", &[("CF-Connecting-IP", "rubbish")]), "127.0.0.1");
         assert!(source.may_forward("127.0.0.1".parse().unwrap()));
         assert!(!source.may_forward("192.0.2.1".parse().unwrap()));
+        up.set(false);
+        assert_eq!(client(&source, "127.0.0.1", &[named]), "127.0.0.1");
+        assert!(!source.may_forward("127.0.0.1".parse().unwrap()));
     }
 }

@@ -1,11 +1,14 @@
 //! `GET /health`: how the parts are doing. Reads memory only.
 
-use axum::{extract::State, response::Response};
+use axum::{extract::State as FromState, response::Response};
 use http::StatusCode;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::{reply, state::AppState};
-use crate::{provider::ProviderHealth, service::inbox::ChannelsHealth};
+use super::{
+    reply,
+    state::{AppState, Shared},
+};
+use crate::domain::health::{Component, State};
 
 #[derive(Serialize)]
 struct Health {
@@ -16,35 +19,37 @@ struct Health {
 
 #[derive(Serialize)]
 struct Runtime {
-    components: Components,
+    #[serde(serialize_with = "as_map")]
+    components: [(Component, State); Component::ALL.len()],
     uptime_secs: u64,
 }
 
-#[derive(Serialize)]
-struct Components {
-    gateway: &'static str,
-    channels: &'static str,
-    scheduler: &'static str,
-    provider: &'static str,
+fn as_map<S: Serializer>(
+    components: &[(Component, State); Component::ALL.len()],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(components.iter().map(|(component, state)| (component.as_str(), state.as_str())))
 }
 
 /// The process is alive, or there would be no answer; the components tell the rest.
-pub(super) async fn get(State(state): State<AppState>) -> Response {
-    let status = state.status.status();
-    let word = |ok| if ok { "ok" } else { "error" };
-    let channels = match state.inbox.health() {
-        ChannelsHealth::Disabled => "disabled",
-        ChannelsHealth::Ok => "ok",
-        ChannelsHealth::Degraded => "degraded",
-    };
-    let provider = match state.turns.provider_health() {
-        ProviderHealth::Ok => "ok",
-        ProviderHealth::Degraded => "degraded",
-        ProviderHealth::Down => "error",
-    };
-    let (gateway, scheduler) = (word(status.writes), word(status.sweeper));
-    let components = Components { gateway, channels, scheduler, provider };
+pub(super) async fn get(FromState(state): FromState<AppState>) -> Response {
+    let components = Component::ALL.map(|component| (component, of(&state, component)));
     let runtime = Runtime { components, uptime_secs: state.uptime().as_secs() };
     let paired = state.tokens.any_live(state.clock.now());
     reply::json(StatusCode::OK, &Health { status: "ok", paired, runtime })
+}
+
+/// A part is doing as well as the worst of what it needs.
+fn of(state: &Shared, component: Component) -> State {
+    let runs = state.supervisor.state(component);
+    match component {
+        Component::Gateway if state.status.takes_writes() => runs,
+        Component::Gateway => State::Error,
+        Component::Channels => match state.inbox.health() {
+            State::Disabled => State::Disabled,
+            platforms => runs.max(platforms),
+        },
+        Component::Provider => state.turns.provider_health(),
+        _ => runs,
+    }
 }

@@ -17,6 +17,7 @@ mod reply;
 mod request_id;
 pub mod server;
 mod state;
+mod tunnel_up;
 mod webhook;
 mod whatsapp;
 
@@ -32,6 +33,7 @@ pub use channel::path_of as channel_path;
 pub use client_source::{ClientSource, Proxies};
 pub use request_id::RequestIds;
 pub use state::{AppState, HttpSettings, RequestLog, StateParts};
+pub use tunnel_up::TunnelUp;
 
 use error::ApiError;
 

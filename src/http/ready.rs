@@ -5,7 +5,7 @@ use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
 use serde::Serialize;
 
 use super::{reply, state::AppState};
-use crate::provider::ProviderHealth;
+use crate::domain::health;
 
 #[derive(Serialize)]
 struct Ready {
@@ -17,9 +17,9 @@ struct Ready {
 /// Ready, or why not.
 pub(super) async fn get(State(state): State<AppState>) -> Response {
     answer([
-        ("storage", !state.status.status().writes),
+        ("storage", !state.status.takes_writes()),
         ("shutting_down", state.stopping.is_cancelled()),
-        ("provider", state.turns.provider_health() == ProviderHealth::Down),
+        ("provider", state.turns.provider_health() == health::State::Error),
     ])
 }
 

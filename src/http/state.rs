@@ -10,7 +10,7 @@ use crate::{
     channel::signature::StandardWebhooks,
     domain::{channel::ChannelKind, secret::Secret},
     repository::{RateLimitRepository, StoreStatusRepository, TokenRepository},
-    service::{inbox::InboxService, pairing::PairingService, turn::TurnService},
+    service::{inbox::InboxService, pairing::PairingService, supervisor::Supervisor, turn::TurnService},
     system::SteadyClock,
     telemetry::Metrics,
 };
@@ -68,6 +68,8 @@ pub struct StateParts {
     pub tokens: Arc<dyn TokenRepository>,
     /// How the store is doing.
     pub status: Arc<dyn StoreStatusRepository>,
+    /// How the parts that run by themselves are doing.
+    pub supervisor: Arc<Supervisor>,
     /// Messages and answers.
     pub turns: Arc<TurnService>,
     /// Messages of channels and the replies to them.

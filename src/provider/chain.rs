@@ -8,16 +8,17 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Kind, Provider, ProviderError, ProviderHealth,
+    Kind, Provider, ProviderError,
     link::{LimitedProvider, Limits},
 };
 use crate::{
     domain::{
         breaker::Shown,
         delivery::Backoff,
+        health::State,
         message::{Account, Answer, Prompt},
     },
-    system::{Entropy, SteadyClock},
+    system::{Entropy, SteadyClock, random_number},
     telemetry::Metrics,
 };
 
@@ -94,16 +95,17 @@ impl Chain {
         self.first.provider.model()
     }
 
-    /// How far it can be asked now.
+    /// How far it can be asked now, by what came of the last calls: degraded if a part of it failed time after time, in error
+    /// if all of it did.
     #[must_use]
-    pub fn health(&self) -> ProviderHealth {
+    pub fn health(&self) -> State {
         let is_every = |shown| self.providers().all(|provider| provider.shown() == shown);
         if is_every(Shown::Closed) {
-            ProviderHealth::Ok
+            State::Ok
         } else if is_every(Shown::Open) {
-            ProviderHealth::Down
+            State::Error
         } else {
-            ProviderHealth::Degraded
+            State::Degraded
         }
     }
 
@@ -150,7 +152,7 @@ impl Chain {
                 Err(error) => error,
             };
             retry += 1;
-            let pause = BACKOFF.pause(retry, error.retry_after(), self.random());
+            let pause = BACKOFF.pause(retry, error.retry_after(), random_number(&*self.parts.entropy));
             let is_time_left = self.now().saturating_add(pause) < until;
             if retry > self.settings.max_retries || !is_safe_to_repeat(&error) || !is_time_left {
                 return Err(error);
@@ -166,13 +168,6 @@ impl Chain {
 
     fn now(&self) -> Duration {
         self.parts.clock.monotonic()
-    }
-
-    fn random(&self) -> u64 {
-        let mut random = [0; 8];
-        // Without randomness all pauses are of half length, which is no reason to stop.
-        self.parts.entropy.fill(&mut random).ok();
-        u64::from_le_bytes(random)
     }
 
     fn providers(&self) -> impl Iterator<Item = &LimitedProvider> {

@@ -119,17 +119,6 @@ fn usage(prompt: &Value, completion: &Value) -> Usage {
 /// More tokens than any model takes.
 const MOST_TOKENS: u64 = 1_000_000_000;
 
-/// How far a [`Chain`] can be asked, by what came of its last calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProviderHealth {
-    /// Nothing is known to be wrong.
-    Ok,
-    /// Part of it failed time after time; there is something to ask still.
-    Degraded,
-    /// All of it failed time after time: nothing is asked now.
-    Down,
-}
-
 /// Something that answers a message.
 #[async_trait]
 pub trait Provider: Send + Sync {

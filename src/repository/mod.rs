@@ -25,7 +25,7 @@ pub use inbox::{
 pub use memory::MemoryRepository;
 pub use pairing::{NewCode, PairingRepository, RedeemOutcome, Redemption};
 pub use rate_limit::{Budget, HitOutcome, HitSink, PendingHit, RateLimitRepository};
-pub use status::{StoreStatus, StoreStatusRepository};
+pub use status::StoreStatusRepository;
 pub use token::{NewToken, TokenRepository, TokenSource};
 pub use turn::{ClaimOutcome, Lease, LeaseSink, NewTurn, TurnEnd, TurnRepository, Written};
 

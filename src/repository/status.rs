@@ -1,16 +1,25 @@
-//! How the store itself is doing.
+//! How the store itself is doing, and what a run says of itself.
 
-/// Tells whether the store takes writes. Reads memory only.
+use async_trait::async_trait;
+
+use super::StoreError;
+use crate::domain::time::Millis;
+
+/// Tells whether the store works, and keeps what a run says of itself.
+#[async_trait]
 pub trait StoreStatusRepository: Send + Sync {
-    /// The state as of the last commit, sweep or probe.
-    fn status(&self) -> StoreStatus;
-}
+    /// Whether the last write or probe went through. Reads memory only.
+    fn takes_writes(&self) -> bool;
 
-/// The parts of the store that can fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StoreStatus {
-    /// Whether the last write went through.
-    pub writes: bool,
-    /// Whether the sweeper's last round went through.
-    pub sweeper: bool,
+    /// Writes that the run lives, and reads it again.
+    ///
+    /// # Errors
+    /// [`StoreError`] if either failed.
+    async fn beat(&self, now: Millis) -> Result<(), StoreError>;
+
+    /// Keeps where the run is reached from elsewhere; `None`: it is not.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it takes no writes.
+    async fn set_public_url(&self, url: Option<String>) -> Result<(), StoreError>;
 }

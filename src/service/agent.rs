@@ -7,9 +7,10 @@ use crate::{
     domain::{
         bound::cut,
         conversation::{Conversation, HistoryLimit, Session},
+        health::State,
         message::{Account, Answer, MessageText, Prompt},
     },
-    provider::{Chain, ProviderError, ProviderHealth},
+    provider::{Chain, ProviderError},
     repository::{ConversationRepository, StoreError},
     telemetry::{
         Metrics,
@@ -105,7 +106,7 @@ impl Agent {
 
     /// How far the model can be asked now.
     #[must_use]
-    pub fn health(&self) -> ProviderHealth {
+    pub fn health(&self) -> State {
         self.parts.chain.health()
     }
 

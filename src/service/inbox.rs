@@ -20,6 +20,7 @@ use crate::{
         bound::cut,
         channel::{ChannelKind, Content, Inbound, Payload},
         delivery::Backoff,
+        health::State,
         id::ConversationId,
         message::MessageText,
         time::Millis,
@@ -91,17 +92,6 @@ pub(super) struct Served {
     pub(super) takes: AtomicBool,
 }
 
-/// How the channels are doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChannelsHealth {
-    /// None is configured.
-    Disabled,
-    /// Every platform took what was last sent to it.
-    Ok,
-    /// A platform did not.
-    Degraded,
-}
-
 /// What a platform is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Receipt {
@@ -149,16 +139,16 @@ impl InboxService {
         self.channels[kind as usize].as_ref().map(|served| Arc::clone(&served.channel))
     }
 
-    /// How the channels are doing.
+    /// How the channels are doing: disabled if none is configured, degraded if a platform did not take what was last sent to it.
     #[must_use]
-    pub fn health(&self) -> ChannelsHealth {
+    pub fn health(&self) -> State {
         let mut served = self.channels.iter().flatten().peekable();
         if served.peek().is_none() {
-            ChannelsHealth::Disabled
+            State::Disabled
         } else if served.all(|served| served.takes.load(Ordering::Relaxed)) {
-            ChannelsHealth::Ok
+            State::Ok
         } else {
-            ChannelsHealth::Degraded
+            State::Degraded
         }
     }
 
@@ -268,11 +258,6 @@ impl InboxService {
         self.catch_up().await
     }
 
-    /// Begins to work, until [`stop`](Self::stop).
-    pub fn start(self: &Arc<Self>) {
-        self.tasks.spawn(Arc::clone(self).dispatch());
-    }
-
     /// Finds conversations with something to do if another process has written to the database since the last time.
     ///
     /// # Errors
@@ -331,8 +316,8 @@ impl InboxService {
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives conversations to workers as they become free.
-    async fn dispatch(self: Arc<Self>) {
+    /// Gives conversations to workers as they become free, until [`stop`](Self::stop).
+    pub async fn dispatch(self: Arc<Self>) {
         loop {
             let (changed, stopped) = (pin!(self.changed.notified()), pin!(self.stopping.cancelled()));
             let next_wait = loop {

@@ -5,5 +5,6 @@ pub mod inbox;
 pub mod pairing;
 mod schedule;
 mod session;
+pub mod supervisor;
 pub mod turn;
 mod worker;

@@ -16,10 +16,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     domain::{
-        conversation::Conversation, idempotency::running_retry_after, memory::MemoryKey, message::Answer,
-        time::Millis,
+        conversation::Conversation, health::State, idempotency::running_retry_after, memory::MemoryKey,
+        message::Answer, time::Millis,
     },
-    provider::{ProviderError, ProviderHealth},
+    provider::ProviderError,
     repository::{
         ClaimOutcome, Lease, NewTurn, RateLimitRepository, StoreError, StoreStatusRepository, TurnEnd,
         TurnRepository, Written,
@@ -119,7 +119,7 @@ impl TurnService {
 
     /// How far the model can be asked now.
     #[must_use]
-    pub fn provider_health(&self) -> ProviderHealth {
+    pub fn provider_health(&self) -> State {
         self.parts.agent.health()
     }
 
@@ -212,7 +212,7 @@ impl TurnService {
         mut work: Work,
         permit: OwnedSemaphorePermit,
     ) -> Result<TurnReply, StoreError> {
-        if self.parts.status.status().writes {
+        if self.parts.status.takes_writes() {
             let at_once = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             if let Poll::Ready(ended) = at_once {
                 return self.finish_whole(lease, ended).await;
@@ -242,7 +242,7 @@ impl TurnService {
         mut work: Work,
         permit: OwnedSemaphorePermit,
     ) -> Result<TurnReply, StoreError> {
-        let (may_work, mut early) = (self.parts.status.status().writes, None);
+        let (may_work, mut early) = (self.parts.status.takes_writes(), None);
         if may_work && let Ok(ended) = tokio::time::timeout(LINGER, &mut work).await {
             drop(permit);
             return self.finish_whole(lease, ended).await;

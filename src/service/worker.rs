@@ -25,6 +25,7 @@ use crate::{
         time::Millis,
     },
     repository::{AnswerEnd, AnswerJob, Next, Reply, SendEnd, SendJob, StoreError},
+    system::random_number,
     telemetry::metrics::{DeliveryOutcome, Direction},
 };
 
@@ -112,10 +113,8 @@ impl Worker {
 
     /// When to try again after the `attempt`-th try.
     fn after_pause(&self, attempt: u32, asked: Option<Duration>) -> Millis {
-        let mut random = [0; 8];
-        // Without randomness all pauses are of half length, which is no reason to stop.
-        self.service.parts.entropy.fill(&mut random).ok();
-        self.now().plus(self.service.parts.settings.backoff.pause(attempt, asked, u64::from_le_bytes(random)))
+        let random = random_number(&*self.service.parts.entropy);
+        self.now().plus(self.service.parts.settings.backoff.pause(attempt, asked, random))
     }
 
     async fn answer(&self, job: &AnswerJob) -> (AnswerEnd, Account) {

@@ -46,7 +46,6 @@ pub(super) struct Memory {
     forgotten_to: Mutex<Progress>,
     looked_at: Mutex<Instant>, // when the writer last looked for edits by other processes
     pub(super) writes_ok: AtomicBool,
-    pub(super) sweeper_ok: AtomicBool,
 }
 
 /// A token that is not revoked.
@@ -117,7 +116,6 @@ impl Memory {
             forgotten_to: Mutex::default(),
             looked_at: Mutex::new(Instant::now()),
             writes_ok: AtomicBool::new(true),
-            sweeper_ok: AtomicBool::new(true),
         }
     }
 

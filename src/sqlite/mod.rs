@@ -16,6 +16,7 @@ mod copy;
 mod error;
 mod full_text;
 mod gathered;
+mod heartbeat;
 mod inbox;
 mod info;
 mod key_filter;
@@ -63,7 +64,7 @@ pub use upkeep::{Migrated, UpkeepError, Vacuumed, migrate, vacuum};
 
 use crate::{
     domain::{channel::ChannelKind, time::Millis},
-    repository::{StoreError, StoreStatus, StoreStatusRepository},
+    repository::StoreError,
     system::SteadyClock,
     telemetry::metrics::Metrics,
 };
@@ -233,15 +234,6 @@ impl Shared {
             && !self.closing.load(Ordering::Relaxed)
         {
             tracing::warn!(%error, "the keys on record could not be read: each new one is looked up");
-        }
-    }
-}
-
-impl StoreStatusRepository for SqliteStore {
-    fn status(&self) -> StoreStatus {
-        StoreStatus {
-            writes: self.shared.memory.writes_ok.load(Ordering::Relaxed),
-            sweeper: self.shared.memory.sweeper_ok.load(Ordering::Relaxed),
         }
     }
 }

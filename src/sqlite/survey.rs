@@ -26,6 +26,16 @@ pub struct Survey {
     pub complaint: Option<String>,
     /// The latest moment on record; `None`: there is none, or the schema is another.
     pub latest: Option<Millis>,
+    /// Where the newest run is reached through its tunnel, as far as it is on record.
+    pub public_url: Option<String>,
+}
+
+/// What is read of the file.
+struct Read {
+    schema_version: i64,
+    complaint: Option<String>,
+    latest: Option<Millis>,
+    public_url: Option<String>,
 }
 
 /// Looks at a database that exists, beside whoever uses it.
@@ -37,7 +47,7 @@ pub async fn survey(settings: &DatabaseSettings) -> Result<Survey, UpkeepError> 
     let mut conn = open::open_to_read(settings).await?;
     let read = read(&mut conn).await;
     conn.close().await.ok();
-    let (schema_version, complaint, latest) = read.map_err(UpkeepError::sqlite(path))?;
+    let Read { schema_version, complaint, latest, public_url } = read.map_err(UpkeepError::sqlite(path))?;
     Ok(Survey {
         bytes: fs::metadata(path).map_err(UpkeepError::file(path))?.len(),
         schema_version,
@@ -45,14 +55,21 @@ pub async fn survey(settings: &DatabaseSettings) -> Result<Survey, UpkeepError> 
         server_running: open::is_locked(path)?,
         complaint,
         latest,
+        public_url,
     })
 }
 
-async fn read(conn: &mut SqliteConnection) -> Result<(i64, Option<String>, Option<Millis>), sqlx::Error> {
+async fn read(conn: &mut SqliteConnection) -> Result<Read, sqlx::Error> {
     let schema_version = open::newest_step(conn).await?;
     let found: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut *conn).await?;
-    let latest = if schema_version == newest_known_step() { latest(conn).await? } else { None };
-    Ok((schema_version, (found != "ok").then_some(found), latest))
+    let (mut newest, mut public_url) = (None, None);
+    if schema_version == newest_known_step() {
+        newest = latest(conn).await?;
+        let url = sqlx::query_scalar("SELECT public_url FROM server_run ORDER BY id DESC LIMIT 1");
+        public_url = url.fetch_optional(conn).await?.flatten();
+    }
+    let complaint = (found != "ok").then_some(found);
+    Ok(Read { schema_version, complaint, latest: newest, public_url })
 }
 
 /// Of messages the last ones only: they are many, and their numbers follow the time.

@@ -2,10 +2,7 @@
 //!
 //! Nothing depends on the sweep: what has expired is treated as gone from that moment on, swept or not.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, SqliteConnection};
@@ -176,7 +173,7 @@ pub(super) async fn end_run(
     run_id: i64,
     now: Millis,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query!("UPDATE server_run SET stopped_at_ms = ?2 WHERE id = ?1", run_id, now.0)
+    sqlx::query!("UPDATE server_run SET stopped_at_ms = ?2, public_url = NULL WHERE id = ?1", run_id, now.0)
         .execute(conn)
         .await?;
     Ok(())
@@ -213,12 +210,7 @@ impl Shared {
         let now = self.clock.now();
         let expired_keys = expired_before(now, self.limits.key_ttl);
         let swept = self.step_of_work(Sweep { now, expired_keys, after: self.memory.swept_to() }).await;
-        let forgotten = match &swept {
-            Ok(_) => self.forget().await,
-            Err(error) => Err(error.clone()),
-        };
-        self.memory.sweeper_ok.store(forgotten.is_ok(), Ordering::Relaxed);
-        let (swept, forgotten) = (swept?, forgotten?);
+        let (swept, forgotten) = (swept?, self.forget().await?);
         let mut removed = swept.removed;
         removed += forgotten.removed;
         removed.each(|kind, rows| self.metrics.store.removed(kind, rows));

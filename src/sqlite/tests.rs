@@ -98,7 +98,7 @@ async fn a_full_database_refuses_writes_keeps_what_it_has_and_goes_on_when_there
     store.shared.step(None, Limit(1)).await.unwrap();
     for _ in 0..3 {
         assert_eq!(store.shared.step(None, Write).await, Err(StoreError::Full));
-        assert!(!store.status().writes, "it is not ready");
+        assert!(!store.takes_writes(), "it is not ready");
     }
     assert_eq!(rows(&store).await, 1);
 

@@ -30,6 +30,7 @@ mod instrument;
 mod label;
 mod own;
 mod store;
+mod supervision;
 mod turn;
 mod writer;
 
@@ -52,6 +53,7 @@ pub use http::{HttpMethod, HttpMetrics, HttpRoute, HttpStatus};
 pub use instrument::{Level, LevelGuard};
 pub use own::{OwnMetrics, Push, SpanLoss};
 pub use store::{RemovedKind, StoreMetrics};
+pub use supervision::SupervisionMetrics;
 pub use turn::{TurnMetrics, TurnOutcome};
 pub use writer::{WriterErrorKind, WriterMetrics};
 
@@ -98,6 +100,8 @@ pub struct Metrics {
     pub backups: BackupMetrics,
     /// Chat channels.
     pub channels: ChannelMetrics,
+    /// Parts that run by themselves.
+    pub supervision: SupervisionMetrics,
     /// TCP connections.
     pub connections: ConnectionMetrics,
     /// What the database holds and lets go.
@@ -169,6 +173,7 @@ impl Metrics {
             writer: WriterMetrics::new(meter),
             backups: BackupMetrics::new(meter),
             channels: ChannelMetrics::new(meter),
+            supervision: SupervisionMetrics::new(meter),
             connections: ConnectionMetrics::new(meter),
             store: StoreMetrics::new(meter),
             own: OwnMetrics::new(meter),

@@ -29,5 +29,6 @@ mod storage;
 mod support;
 mod telemetry;
 mod token;
+mod tunnel;
 mod upgrade;
 mod webhook;

@@ -3,6 +3,8 @@
 mod banner;
 mod environment;
 mod exit_code;
+mod load;
+mod notify;
 mod output;
 mod shutdown;
 
@@ -11,12 +13,12 @@ use std::process::{Command, Stdio};
 use crate::support::process::{LONGEST_WAIT, Running, moorgate};
 
 /// Starts `command` with its output in a pipe and its log thrown away.
-fn spawn(command: &mut Command) -> Running {
+pub fn spawn(command: &mut Command) -> Running {
     Running::spawn(command.stdout(Stdio::piped()).stderr(Stdio::null()))
 }
 
 /// The lines of the banner for people, up to and without the first that begins so.
-fn lines_before(running: &Running, start: &str) -> (Vec<String>, String) {
+pub fn lines_before(running: &Running, start: &str) -> (Vec<String>, String) {
     let mut lines = Vec::new();
     loop {
         let line = running.line().unwrap_or_else(|| panic!("no {start:?} in {lines:?}"));

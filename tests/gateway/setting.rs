@@ -20,12 +20,16 @@ use crate::support::process::Process;
 const OPEN: (&str, &str) = ("gateway.require_pairing", "false");
 
 /// Where keys are proved to be read.
-const PROOFS: [&str; 28] = [
+const PROOFS: [&str; 32] = [
     include_str!("telemetry/log.rs"),
     include_str!("telemetry/trace.rs"),
     include_str!("edge/operator.rs"),
     include_str!("edge/reverse_proxy.rs"),
     include_str!("proxy.rs"),
+    include_str!("tunnel.rs"),
+    include_str!("tunnel/client.rs"),
+    include_str!("tunnel/fail.rs"),
+    include_str!("tunnel/up.rs"),
     include_str!("conversation/channel.rs"),
     include_str!("account.rs"),
     include_str!("conversation.rs"),

@@ -6,6 +6,7 @@ mod database;
 mod file;
 mod network;
 mod outside;
+mod tunnel;
 
 use crate::{
     config::{Config, ConfigError, Setting},
@@ -96,7 +97,9 @@ pub async fn examine(config: &Config, settings: &[Setting], clock: &dyn Clock) -
     let (of_database, survey) = database::examine(config, now).await;
     findings.extend(of_database);
     findings.push(database::clock(now, survey.as_ref()));
-    findings.extend(network::examine(config, survey.is_some_and(|survey| survey.server_running)).await);
+    let runs = survey.as_ref().is_some_and(|survey| survey.server_running);
+    findings.extend(network::examine(config, runs).await);
+    findings.extend(tunnel::examine(config, survey.as_ref()).await);
     findings.extend(outside::providers(config).await);
     findings.extend(outside::channels(config));
     findings

@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use super::{Cause, Finding};
 use crate::{
     app::readiness::{self, Readiness},
-    config::Config,
+    config::{Config, TunnelProvider},
     http::bind::{self, BindError},
 };
 
@@ -32,7 +32,8 @@ async fn listening(config: &Config, url: &str, readiness: Option<&Readiness>) ->
             return Finding::error("bind", Cause::Configuration, error.to_string(), fix);
         }
     };
-    if is_public && !gateway.allow_public_bind {
+    let has_tunnel = config.tunnel.provider != TunnelProvider::None;
+    if is_public && !gateway.allow_public_bind && !has_tunnel {
         let text = format!("other machines could reach {}: the server refuses to start", gateway.host);
         let fix = "set host = \"127.0.0.1\" under [gateway], with a tunnel or reverse proxy in front if need be, \
                    or allow_public_bind = true";

@@ -46,7 +46,7 @@ port = 1
 xyzzy = true
 [channels.webhook]
 secret = "x"
-[tunnel]
+[zeppelin]
 provider = "none"
 [[provider.something_else]]
 kind = "echo"
@@ -57,7 +57,7 @@ config.toml:2: [gatway] is not a known section; did you mean [gateway]?
 config.toml:5: gateway."gateway.port" is not a known key
 config.toml:6: gateway.xyzzy is not a known key
 config.toml:7: [channels] is not a known section; did you mean [channels_config]?
-config.toml:9: [tunnel] is not a known section
+config.toml:9: [zeppelin] is not a known section
 config.toml:11: provider.something_else is not a known key"#;
     refuses(file, &[], problems.trim_start());
 }

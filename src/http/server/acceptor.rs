@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -41,7 +42,7 @@ impl Acceptor for TcpListener {
     }
 }
 
-impl Acceptor for OperatorSocket {
+impl Acceptor for Arc<OperatorSocket> {
     type Io = UnixStream;
 
     async fn accept(&mut self) -> io::Result<(UnixStream, Peer)> {

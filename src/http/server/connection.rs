@@ -26,13 +26,14 @@ use super::refusal::Refusal;
 use super::service::{Peer, connection_service};
 use super::sniff::Sniffed;
 use super::stream::Stream;
-use crate::http::{ClientSource, RequestIds};
+use crate::http::{ClientSource, RequestIds, TunnelUp};
 
 /// What all connections have in common.
 pub(super) struct Server {
     http1: http1::Builder,
     http2: Option<http2::Builder<TokioExecutor>>,
     source: ClientSource,
+    only_while: Option<TunnelUp>,
     pub(super) router: Router,
     pub(super) limits: Limits,
     pub(super) admission: Arc<Admission>,
@@ -46,9 +47,16 @@ pub(super) struct Arrival {
     pub(super) place: Place,
 }
 
+fn is_this_machine(peer: Peer) -> bool {
+    match peer {
+        Peer::Address(address) => address.ip().to_canonical().is_loopback(),
+        Peer::Operator => true,
+    }
+}
+
 impl Server {
     pub(super) fn new(parts: ServerParts) -> Self {
-        let ServerParts { router, limits, source, request_ids, events } = parts;
+        let ServerParts { router, limits, source, request_ids, only_while, events } = parts;
         let mut http1 = http1::Builder::new();
         // hyper's own timeout runs from the last answer, not from the head's first byte, so it cannot tell a
         // slow head from an idle connection. `Deadline` can.
@@ -59,7 +67,15 @@ impl Server {
         }
         let http2 = limits.http2_max_streams.map(|max| second::builder(&limits, max));
         let admission = Admission::new(&limits);
-        Self { http1, http2, source, router, limits, admission, request_ids, events }
+        Self { http1, http2, source, only_while, router, limits, admission, request_ids, events }
+    }
+
+    /// A place for a connection, or why it gets none.
+    pub(super) fn let_in(&self, peer: Peer) -> Result<Place, Refusal> {
+        if self.only_while.as_ref().is_some_and(|tunnel| !tunnel.get()) && !is_this_machine(peer) {
+            return Err(Refusal::TunnelDown);
+        }
+        self.admission.enter(self.counted_address(peer))
     }
 
     /// The address that a connection is counted for: none if it is the operator's, or of a proxy that has many clients.

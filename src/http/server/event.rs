@@ -43,7 +43,7 @@ impl ConnectionEvents for Metrics {
 
     fn refused(&self, refusal: Refusal) {
         match refusal {
-            Refusal::Full => self.connections.refused(),
+            Refusal::Full | Refusal::TunnelDown => self.connections.refused(),
             Refusal::AddressFull => self.connections.address_refused(),
         }
     }

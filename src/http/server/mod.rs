@@ -44,7 +44,7 @@ pub use operator::OperatorSocket;
 pub use refusal::Refusal;
 pub use service::Peer;
 
-use super::{ClientSource, RequestIds};
+use super::{ClientSource, RequestIds, TunnelUp};
 
 /// Where connections come from.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub enum Listener {
     /// Clients, and proxies in front of them.
     Network(TcpListener),
     /// The operator.
-    Operator(OperatorSocket),
+    Operator(Arc<OperatorSocket>),
 }
 
 /// What connections are served with.
@@ -66,6 +66,8 @@ pub struct ServerParts {
     pub source: ClientSource,
     /// Ids for answers that no route gives.
     pub request_ids: Arc<RequestIds>,
+    /// As long as this tunnel is not up, connections from other machines are turned away.
+    pub only_while: Option<TunnelUp>,
     /// Who is told.
     pub events: Arc<dyn ConnectionEvents>,
 }
@@ -95,7 +97,7 @@ async fn accept_all<A: Acceptor>(mut acceptor: A, server: Server, shutdown: Canc
             accepted = acceptor.accept() => match accepted {
                 Ok((io, peer)) => {
                     backoff.succeeded();
-                    match server.admission.enter(server.counted_address(peer)) {
+                    match server.let_in(peer) {
                         Ok(place) => {
                             open(&mut connections, &server, io, Arrival { peer, place }, &shutdown);
                         }

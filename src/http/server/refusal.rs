@@ -12,6 +12,8 @@ pub enum Refusal {
     Full,
     /// As many are open from its address as may be.
     AddressFull,
+    /// It is from another machine, and the tunnel is not up.
+    TunnelDown,
 }
 
 impl Refusal {
@@ -19,6 +21,7 @@ impl Refusal {
     pub(super) fn answer(self, ids: &RequestIds) -> Vec<u8> {
         let (status, error) = match self {
             Self::Full => ("503 Service Unavailable", "Too many connections. Please retry later."),
+            Self::TunnelDown => ("503 Service Unavailable", "Service unavailable. Please retry later."),
             Self::AddressFull => {
                 ("429 Too Many Requests", "Too many connections from this address. Please retry later.")
             }

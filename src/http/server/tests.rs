@@ -122,7 +122,7 @@ const PEER: Peer = Peer::Address(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::
 
 fn parts(router: Router, limits: Limits, events: Arc<dyn ConnectionEvents>) -> ServerParts {
     let request_ids = Arc::new(RequestIds::new(*b"the test"));
-    ServerParts { router, limits, source: ClientSource::default(), request_ids, events }
+    ServerParts { router, limits, source: ClientSource::default(), request_ids, only_while: None, events }
 }
 
 fn wire(router: Router, limits: Limits) -> Wire {

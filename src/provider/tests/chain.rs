@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::{
-    domain::time::Millis,
+    domain::{health::State, time::Millis},
     system::{Clock, Entropy, NoEntropy, SteadyClock},
     telemetry::Metrics,
 };
@@ -214,19 +214,19 @@ async fn one_that_fails_time_after_time_is_suspended_and_tried_again_later() {
         assert!(parts.metrics.render().lines().any(|shown| shown == line), "{line}");
     };
     for _ in 0..5 {
-        assert_eq!(chain.health(), ProviderHealth::Ok);
+        assert_eq!(chain.health(), State::Ok);
         assert_eq!(chain.answer(&hello()).await.0, Err(status(500)));
     }
     suspended(1);
     for pause in [30, 60] {
         let pause = Duration::from_secs(pause);
-        assert_eq!(chain.health(), ProviderHealth::Down);
+        assert_eq!(chain.health(), State::Error);
         assert_eq!(chain.answer(&hello()).await.0, Err(ProviderError::Suspended(pause)));
         tokio::time::advance(pause).await;
-        assert_eq!(chain.health(), ProviderHealth::Degraded);
+        assert_eq!(chain.health(), State::Degraded);
         chain.answer(&hello()).await.0.ok();
     }
-    assert_eq!((script.calls(), chain.health()), (7, ProviderHealth::Ok));
+    assert_eq!((script.calls(), chain.health()), (7, State::Ok));
     suspended(0);
     let series = r#"zeroclaw_llm_attempts_total{outcome="overloaded",provider="openai"} 6"#;
     assert!(parts.metrics.render().lines().any(|line| line == series));
@@ -240,7 +240,7 @@ async fn a_suspended_provider_is_passed_over_without_a_wait() {
     for _ in 0..9 {
         assert_eq!(model_of(chain.answer(&hello()).await.0), "second");
     }
-    assert_eq!((first.calls(), second.calls(), chain.health()), (5, 9, ProviderHealth::Degraded));
+    assert_eq!((first.calls(), second.calls(), chain.health()), (5, 9, State::Degraded));
 }
 
 #[tokio::test(start_paused = true)]
@@ -259,7 +259,7 @@ async fn nobody_can_suspend_a_provider_by_what_he_asks() {
     for _ in 0..21 {
         chain.answer(&hello()).await.0.unwrap_err();
     }
-    assert_eq!((script.calls(), chain.health()), (21, ProviderHealth::Ok));
+    assert_eq!((script.calls(), chain.health()), (21, State::Ok));
 }
 
 #[tokio::test(start_paused = true)]
@@ -317,7 +317,7 @@ async fn a_call_that_waited_for_most_of_its_time_says_nothing_of_the_provider() 
         assert_eq!(late, Err(ProviderError::TimedOut(Duration::from_millis(500))));
         assert_eq!(start.elapsed(), SETTINGS.timeout);
     }
-    assert_eq!(chain.health(), ProviderHealth::Ok);
+    assert_eq!(chain.health(), State::Ok);
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {

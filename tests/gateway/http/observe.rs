@@ -6,7 +6,7 @@ use super::*;
 
 fn health(paired: bool, uptime_secs: u64) -> String {
     format!(
-        r#"{{"status":"ok","paired":{paired},"runtime":{{"components":{{"gateway":"ok","channels":"disabled","scheduler":"ok","provider":"ok"}},"uptime_secs":{uptime_secs}}}}}"#
+        r#"{{"status":"ok","paired":{paired},"runtime":{{"components":{{"gateway":"ok","channels":"disabled","scheduler":"ok","provider":"ok","tunnel":"disabled","heartbeat":"ok","indexer":"ok","edits":"ok","backups":"disabled"}},"uptime_secs":{uptime_secs}}}}}"#
     )
 }
 

@@ -1,6 +1,7 @@
 //! What the tests stand on.
 
 pub mod client;
+pub mod fake_tunnel;
 pub mod gateway;
 pub mod model;
 pub mod model_server;

@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
+use std::net::IpAddr;
 
 use super::super::accept_all;
 use super::super::acceptor::{Acceptor, Backoff, is_per_connection};
 use super::*;
+use crate::http::TunnelUp;
 
 /// Gives out what it was told to, then nothing.
 struct Script(VecDeque<io::Result<DuplexStream>>);
@@ -47,6 +49,31 @@ async fn a_failing_accept_is_counted_and_tried_again() {
     assert!((200..206).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
     shutdown.cancel();
     soon(task).await.unwrap();
+}
+
+/// Failure 30: a failed tunnel says "local only" and stays bound to 0.0.0.0.
+#[tokio::test]
+async fn other_machines_come_in_only_while_the_tunnel_is_up() {
+    let server = |tunnel: Option<&TunnelUp>| {
+        let parts = parts(router(), Limits::default(), Arc::new(()));
+        Server::new(ServerParts { only_while: tunnel.cloned(), ..parts })
+    };
+    let up = TunnelUp::default();
+    let from = |server: &Server, address: &str| {
+        let peer = Peer::Address((address.parse::<IpAddr>().unwrap(), 1).into());
+        server.let_in(peer).map(drop)
+    };
+    assert!(server(Some(&up)).let_in(Peer::Operator).is_ok());
+    for address in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+        assert_eq!(from(&server(Some(&up)), address), Ok(()));
+    }
+    for address in ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1", "0.0.0.0"] {
+        assert_eq!(from(&server(None), address), Ok(()));
+        up.set(true);
+        assert_eq!(from(&server(Some(&up)), address), Ok(()));
+        up.set(false);
+        assert_eq!(from(&server(Some(&up)), address), Err(Refusal::TunnelDown));
+    }
 }
 
 #[tokio::test(start_paused = true)]
