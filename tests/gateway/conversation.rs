@@ -115,6 +115,7 @@ async fn turns_of_one_session_wait_for_each_other_and_other_sessions_do_not() {
     gateway.model.hold_message("one");
     let first = post_apart(&gateway, "main", "one");
     gateway.model.wait_for_calls(1).await;
+    until_running(&gateway, 1).await; // turns are told in the order of their records
     let second = post_apart(&gateway, "main", "two");
     until_running(&gateway, 2).await;
     let third = post_apart(&gateway, "main", "three");

@@ -27,11 +27,14 @@ pub(super) enum Place {
 const UNSIGNED_PORT: &str = "the gateway does not use it: /webhook is on gateway.port";
 const WEB_MODE: &str = "Moorgate speaks Meta's Cloud API only";
 const FALLBACK: &str = "each needs a [[provider.fallback]] with its model and key";
-const TUNNEL: &str = "Moorgate starts no tunnel: run it beside the gateway, in front of 127.0.0.1";
 
 /// Where `key` goes.
 pub(super) fn place(key: &str) -> Place {
-    gateway(key).or_else(|| channel(key)).or_else(|| rest(key)).unwrap_or(Place::Unknown)
+    gateway(key)
+        .or_else(|| tunnel(key))
+        .or_else(|| channel(key))
+        .or_else(|| rest(key))
+        .unwrap_or(Place::Unknown)
 }
 
 fn gateway(key: &str) -> Option<Place> {
@@ -48,6 +51,25 @@ fn gateway(key: &str) -> Option<Place> {
         "gateway.idempotency_ttl_secs" => Place::Positive("gateway.idempotency_ttl_secs", 1),
         "gateway.idempotency_max_keys" => Place::Positive("gateway.idempotency_max_keys", 10_000),
         "gateway.trust_forwarded_headers" => Place::Same("gateway.trust_forwarded_headers"),
+        _ => return None,
+    })
+}
+
+fn tunnel(key: &str) -> Option<Place> {
+    Some(match key {
+        "tunnel" | "tunnel.cloudflare" | "tunnel.tailscale" | "tunnel.ngrok" | "tunnel.custom" => {
+            Place::Section
+        }
+        "tunnel.provider" => Place::Same("tunnel.provider"),
+        "tunnel.cloudflare.token" => Place::Secret("tunnel.cloudflare.token"),
+        "tunnel.tailscale.funnel" => Place::Same("tunnel.tailscale.funnel"),
+        "tunnel.tailscale.hostname" => Place::Same("tunnel.tailscale.hostname"),
+        "tunnel.ngrok.auth_token" => Place::Secret("tunnel.ngrok.auth_token"),
+        "tunnel.ngrok.domain" => Place::Same("tunnel.ngrok.domain"),
+        // There may be a secret among its arguments.
+        "tunnel.custom.start_command" => Place::Secret("tunnel.custom.start_command"),
+        "tunnel.custom.health_url" => Place::Same("tunnel.custom.health_url"),
+        "tunnel.custom.url_pattern" => Place::Same("tunnel.custom.url_pattern"),
         _ => return None,
     })
 }
@@ -101,7 +123,6 @@ pub(super) fn unknown_part(key: &str) -> (&str, &'static str) {
     let end = ends.into_iter().find(|end| !known(end)).unwrap_or(key.len());
     let part = &key[..end];
     let why = match part.split('.').next() {
-        Some("tunnel") => TUNNEL,
         Some("channels_config") if part.matches('.').count() == 1 => "Moorgate has no such channel or key",
         _ => "Moorgate has nothing like it",
     };
@@ -115,7 +136,7 @@ mod tests {
     #[test]
     fn of_what_is_not_known_the_outermost_part_is_named() {
         for (key, part) in [
-            ("tunnel.cloudflare.token", "tunnel"),
+            ("tunnel.openvpn.config", "tunnel.openvpn"),
             ("channels_config.telegram.bot_token", "channels_config.telegram"),
             ("channels_config.message_timeout_secs", "channels_config.message_timeout_secs"),
             ("memory.backend", "memory.backend"),

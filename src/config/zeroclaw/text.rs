@@ -8,7 +8,7 @@ use super::{
 };
 
 /// The sections in the order that people look for them.
-const SECTIONS: [&str; 5] = ["gateway", "provider", "memory", "observability", "channels_config"];
+const SECTIONS: [&str; 6] = ["gateway", "provider", "memory", "observability", "tunnel", "channels_config"];
 
 /// A value as TOML; `None` if no key of ours takes such a one.
 pub(super) fn literal(value: &Value) -> Option<String> {

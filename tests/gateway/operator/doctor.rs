@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::health::stranger;
 use crate::support::{
     gateway::sqlite3,
-    process::{Ended, Process, free_address, moorgate, run},
+    process::{Ended, Process, free_address, free_port, moorgate, run},
     transaction::Transaction,
 };
 
@@ -44,8 +44,10 @@ fn assert_found(ended: &Ended, check: &str, state: &str, part: &str) {
 #[tokio::test]
 async fn a_fresh_folder_has_nothing_but_warnings_and_nothing_is_made_in_it() {
     let folder = TempDir::new().unwrap();
-    let port = free_address(6).port().to_string();
-    let ended = doctor(folder.path(), &[("MOORGATE_GATEWAY__PORT", &port)]);
+    let address = free_address(6);
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
+    let listens = [("MOORGATE_GATEWAY__HOST", host.as_str()), ("MOORGATE_GATEWAY__PORT", &port)];
+    let ended = doctor(folder.path(), &listens);
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{ended:?}");
     for (check, state, part) in [
         ("configuration", "ok", "no configuration file"),
@@ -63,7 +65,7 @@ async fn a_fresh_folder_has_nothing_but_warnings_and_nothing_is_made_in_it() {
     assert_eq!(found(&ended, "disk space").len(), 1);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 
-    let text = run(moorgate(folder.path()).arg("doctor").env("MOORGATE_GATEWAY__PORT", &port)).out;
+    let text = run(moorgate(folder.path()).arg("doctor").envs(listens)).out;
     assert!(text.contains("warning  provider       echo: "), "{text}");
     assert!(text.contains("\n                        fix: set kind and model under [provider]"), "{text}");
 }
@@ -93,7 +95,7 @@ async fn beside_a_server_it_says_what_that_says() {
     assert_found(&ended, "server", "error", "not ready: storage");
     drop(held);
 
-    let elsewhere = free_address(7).port().to_string();
+    let elsewhere = free_port().to_string();
     let ended = doctor(folder.path(), &[("MOORGATE_GATEWAY__PORT", &elsewhere)]);
     assert_found(&ended, "server", "warning", "does not answer at");
     let other = TempDir::new().unwrap();

@@ -122,15 +122,17 @@ fn every_section_is_taken_or_left_with_a_reason() {
         let is_in = |name: &String| name.starts_with(section) || section.starts_with(&format!("{name}."));
         assert!(taken.iter().chain(&left).any(is_in), "nothing is said of {section}");
     }
-    for key in
-        ["api_key", "gateway.paired_tokens[0]", "tunnel", "channels_config.telegram", "observability.backend"]
-    {
+    for key in ["api_key", "gateway.paired_tokens[0]", "channels_config.telegram", "observability.backend"] {
         assert!(left.iter().any(|name| name == key), "{key}: {left:?}");
+    }
+    for key in ["tunnel.provider", "tunnel.cloudflare.token"] {
+        assert!(taken.iter().any(|name| name == key), "{key}: {taken:?}");
     }
     assert_eq!(done["missing"].as_array().unwrap().len(), 1, "{done}");
     let missing = done["missing"][0].as_str().unwrap();
     assert!(missing.starts_with("channels_config.whatsapp.app_secret must not be blank"), "{missing}");
     let config = done["config"].as_str().unwrap();
+    assert!(config.contains("\n[tunnel]\nprovider = \"cloudflare\"\n"), "{config}");
     assert!(
         config.contains("kind = \"ollama\"\n") && config.contains("base_url = \"http://10.0.0.1:11434\"\n"),
         "{config}"

@@ -6,7 +6,10 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
-    sync::mpsc::{self, Receiver},
+    sync::{
+        atomic::{AtomicU16, Ordering},
+        mpsc::{self, Receiver},
+    },
     thread,
     time::Duration,
 };
@@ -112,6 +115,20 @@ fn watch_end(mut alive: PipeReader) -> Receiver<()> {
 pub fn free_address(number: u8) -> SocketAddr {
     let [.., high, low] = std::process::id().to_be_bytes();
     TcpListener::bind((Ipv4Addr::new(127, high, low, number), 0)).unwrap().local_addr().unwrap()
+}
+
+/// A port of 127.0.0.1 that nobody listens on, below those that the system gives out by itself, so that no other test gets it
+/// meanwhile.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = std::process::id() * 64;
+    loop {
+        let number = first + u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(20_000 + number % 12_000).unwrap();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// What a program left behind that ran to its end.

@@ -6,7 +6,7 @@ use super::{TOKEN, provider, start, state, until_state};
 use crate::support::{
     fake_tunnel::{FakeTunnel, command_lines, is_running},
     gateway::sqlite3,
-    process::{Process, free_address, moorgate, run},
+    process::{Process, free_port, moorgate, run},
     raw::{soon, until},
 };
 
@@ -21,7 +21,7 @@ async fn on_record(process: &Process) -> String {
 #[tokio::test]
 async fn each_tunnel_comes_up_is_reached_where_it_says_and_ends_with_the_gateway() {
     for name in ["cloudflare", "tailscale", "ngrok", "custom"] {
-        let (folder, fake, port) = (TempDir::new().unwrap(), FakeTunnel::new(), free_address(31).port());
+        let (folder, fake, port) = (TempDir::new().unwrap(), FakeTunnel::new(), free_port());
         fake.tell("port", &port.to_string());
         let mut env = provider(name);
         env.push(("MOORGATE_GATEWAY__PORT", port.to_string()));
@@ -104,8 +104,7 @@ async fn tunnels_of_other_kinds_come_up() {
 
     // One that is asked how it is, and does not tell where it is reached.
     let (folder, fake) = (TempDir::new().unwrap(), FakeTunnel::new());
-    let edge = free_address(32);
-    let edge = edge.port();
+    let edge = free_port();
     fake.tell("edge", &edge.to_string());
     let env = [
         ("MOORGATE_TUNNEL__PROVIDER", "custom".to_owned()),
@@ -194,13 +193,13 @@ async fn a_program_that_dies_is_noticed_shown_and_run_again() {
 #[tokio::test]
 async fn a_tunnel_that_is_down_while_its_program_runs_is_begun_again() {
     for name in ["cloudflare", "tailscale", "ngrok", "custom"] {
-        let (folder, fake, port) = (TempDir::new().unwrap(), FakeTunnel::new(), free_address(33).port());
+        let (folder, fake, port) = (TempDir::new().unwrap(), FakeTunnel::new(), free_port());
         fake.tell("port", &port.to_string());
         let mut env = provider(name);
         env.push(("MOORGATE_TUNNEL__CHECK_INTERVAL_SECS", "1".into()));
         env.push(("MOORGATE_GATEWAY__PORT", port.to_string()));
         if name == "custom" {
-            let edge = free_address(34).port();
+            let edge = free_port();
             fake.tell("edge", &edge.to_string());
             env.push(("MOORGATE_TUNNEL__CUSTOM__HEALTH_URL", format!("http://127.0.0.1:{edge}/up")));
         }
