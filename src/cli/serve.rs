@@ -9,6 +9,7 @@ use super::{Failure, FileArgs, file_limit, inherited::inherited, load, print, si
 use crate::{
     app::{App, Parts},
     config::{Config, LogFormat, LogLevel, Model, Override, ProviderKind, TunnelProvider},
+    domain::pairing::PairingCode,
     http::channel_path,
     system::Notifier,
     telemetry::{self, logs},
@@ -59,7 +60,11 @@ async fn serve(config: &Config, print_json: bool) -> Result<(), Failure> {
     let mut signals = Signals::catch()?;
     let notifier = Arc::new(notifier()?);
     let parts = Parts { inherited: inherited()?, notifier: Arc::clone(&notifier), ..Parts::default() };
-    let app = App::start(config, parts).await?;
+    let app = tokio::select! {
+        started = App::start(config, parts) => started?,
+        // A tunnel may take long to be up. Nobody has been answered yet.
+        () = signals.next() => return Ok(()),
+    };
     print(if print_json { json_banner(config, &app) } else { banner(config, &app) });
     notifier.ready(&format!("Listening on {}", url(&app)));
     signals.next().await;
@@ -107,7 +112,7 @@ struct JsonBanner<'a> {
 }
 
 fn json_banner(config: &Config, app: &App) -> String {
-    let pairing_code = app.pairing_code().map(super::super::domain::pairing::PairingCode::expose);
+    let pairing_code = app.pairing_code().map(PairingCode::expose);
     let banner =
         JsonBanner { url: url(app), pairing_code, database: config.database.path.display().to_string() };
     serde_json::to_string(&banner).map(|line| line + "\n").unwrap_or_default()

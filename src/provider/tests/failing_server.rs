@@ -8,7 +8,7 @@ const CHAT: &str = r#"{"message":{"role":"assistant","content":"hi from the fall
 
 /// What the server does, how long a call may take, and the class of what comes of it.
 fn failures() -> Vec<(Reaction, Duration, &'static str)> {
-    let short = Duration::from_millis(100);
+    let short = Duration::from_secs(1);
     let half = || COMPLETION[..20].to_owned();
     vec![
         (Reaction::HangUp, SOON, "unreachable"),
@@ -95,7 +95,7 @@ async fn a_redirect_is_a_refusal_and_leads_nowhere() {
 async fn after_a_failure_there_is_room_for_the_next_call() {
     let server = TestServer::start([Reaction::Silence, Reaction::status(200, COMPLETION)]).await;
     let settings = ChainSettings { timeout: SOON, max_retries: 0, max_in_flight: 1, max_queued: 0 };
-    let chain = Chain::new(openai(&server.url, Duration::from_millis(100)), Vec::new(), settings, parts());
+    let chain = Chain::new(openai(&server.url, Duration::from_secs(3)), Vec::new(), settings, parts());
     assert_eq!(chain.answer(&hello()).await.0.unwrap_err().class(), "timed_out");
     assert_eq!(chain.answer(&hello()).await.0.unwrap().text, "hi");
 }

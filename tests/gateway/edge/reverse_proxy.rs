@@ -1,11 +1,6 @@
 //! Real proxies in front: limits and lockouts fall on the right client, with spoofed headers and without.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{fs, net::SocketAddr, path::Path, process::Command};
 
 use reqwest::Method;
 use tempfile::TempDir;
@@ -16,6 +11,7 @@ use crate::support::{
     gateway::Gateway,
     process::{Running, free_address},
     raw::soon,
+    tool,
 };
 
 const TRUST: [(&str, &str); 2] =
@@ -62,11 +58,7 @@ async fn until_it_listens(address: SocketAddr) {
 }
 
 fn is_installed(program: &str) -> bool {
-    let found = Command::new(program).arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    if !found {
-        eprintln!("SKIPPED: {program} is not installed (Debian: apt-get install {program})");
-    }
-    found
+    tool::on_path(program, &format!("Debian: apt-get install {program}")).is_some()
 }
 
 async fn behind(settings: &[(&'static str, &str)]) -> Gateway {

@@ -16,7 +16,7 @@ async fn a_request_whose_body_never_comes_is_answered_408() {
 
 #[tokio::test]
 async fn a_408_hides_nothing_from_the_metrics() {
-    let (gateway, token) = Gateway::paired_with(&[("gateway.request_timeout_secs", "1")]).await;
+    let (gateway, token) = Gateway::paired_with(&[("gateway.request_timeout_secs", "3")]).await;
     gateway.model.hold();
     gateway.client.post(&token, None, "hello").await.assert_is(408, "");
     let series = r#"zeroclaw_http_requests_total{method="POST",route="/webhook",status="408"}"#;

@@ -14,8 +14,11 @@ use crate::support::{
 };
 
 const CLIENTS: usize = 16;
-/// No limit, so that nobody is refused for it.
-const NO_LIMIT: (&str, &str) = ("MOORGATE_GATEWAY__WEBHOOK_RATE_LIMIT_PER_MINUTE", "0");
+/// No limits, so that nobody is refused or given up for them.
+const NO_LIMITS: [(&str, &str); 2] = [
+    ("MOORGATE_GATEWAY__WEBHOOK_RATE_LIMIT_PER_MINUTE", "0"),
+    ("MOORGATE_GATEWAY__REQUEST_TIMEOUT_SECS", "600"),
+];
 
 /// What became of the requests of one client.
 #[derive(Default)]
@@ -57,7 +60,7 @@ fn on_record(process: &Process) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_under_load_cuts_no_answer_and_each_that_was_given_is_on_disk() {
     let folder = TempDir::new().unwrap();
-    let mut process = Process::start(folder.path(), &[NO_LIMIT]);
+    let mut process = Process::start(folder.path(), &NO_LIMITS);
     let token = process.pair().await;
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {
@@ -81,7 +84,7 @@ async fn a_shutdown_under_load_cuts_no_answer_and_each_that_was_given_is_on_disk
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_signal_under_load_loses_nothing_that_was_accepted() {
     let (folder, model) = (TempDir::new().unwrap(), ModelServer::start());
-    let env = [&model.env("model")[..], &[NO_LIMIT]].concat();
+    let env = [&model.env("model")[..], &NO_LIMITS[..]].concat();
     let mut process = Process::start(folder.path(), &env);
     let token = process.pair().await;
     let mut clients = JoinSet::new();

@@ -113,7 +113,7 @@ async fn http2_and_http2_max_streams_say_whether_and_how_wide_http2_is_spoken() 
     client.send(begin).await;
     assert_eq!(client.rest().await, b"");
     let settings =
-        [("gateway.http2", "true"), ("gateway.http2_max_streams", "7"), ("gateway.header_timeout_secs", "1")];
+        [("gateway.http2", "true"), ("gateway.http2_max_streams", "7"), ("gateway.header_timeout_secs", "5")];
     let gateway = Gateway::start_with(&settings).await;
     let mut client = Raw::connect(gateway.address()).await;
     client.send(begin).await;

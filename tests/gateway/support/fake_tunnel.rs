@@ -103,7 +103,11 @@ pub fn is_running(pid: u32) -> bool {
 pub fn command_lines(group: u32) -> Vec<String> {
     let of_group = |path: &Path| {
         let stat = fs::read_to_string(path.join("stat")).ok()?;
-        let its = stat.rsplit_once(") ")?.1.split(' ').nth(2)?.parse::<u32>().ok()?;
+        let rest = stat.rsplit_once(") ")?.1;
+        let its = rest.split(' ').nth(2)?.parse::<u32>().ok()?;
+        if rest.starts_with(['Z', 'X']) {
+            return None; // it has ended, and waits for its parent to see it
+        }
         let line = fs::read(path.join("cmdline")).ok()?;
         (its == group).then(|| String::from_utf8_lossy(&line).replace('\0', " "))
     };

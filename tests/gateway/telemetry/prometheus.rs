@@ -17,11 +17,11 @@ use crate::support::{
     tool,
 };
 
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 fn start(program: &Path, folder: &TempDir, target: &str) -> (Running, Client) {
     let config = format!(
-        "global: {{ scrape_interval: 200ms, scrape_timeout: 200ms }}\n\
+        "global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\n\
          scrape_configs:\n  - job_name: moorgate\n    static_configs: [{{ targets: ['{target}'] }}]\n\
          rule_files: ['{}']\n",
         concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/grafana/rules.yml"),

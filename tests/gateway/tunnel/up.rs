@@ -179,7 +179,6 @@ async fn a_program_that_dies_is_noticed_shown_and_run_again() {
     let hanging = fake.run(1).await;
     assert!(!is_running(first.pid));
     assert_eq!(process.client.get("/ready").await.status, 200, "those who come another way are served");
-    fake.untell("leave");
     fake.tell("mode", "up");
     std::process::Command::new("sh").args(["-c", &format!("kill -9 {}", hanging.pid)]).status().unwrap();
     let third = fake.run(2).await;
