@@ -114,7 +114,10 @@ impl Tunnel {
 
 fn read_custom(r: &mut Reader<'_>, is_used: bool) -> TunnelProvider {
     const COMMAND: &str = "tunnel.custom.start_command";
-    let start_command = if is_used { r.needed_text(COMMAND, "tunnel.provider") } else { r.text(COMMAND) };
+    if is_used {
+        r.needed_text(COMMAND, "tunnel.provider");
+    }
+    let start_command = r.private_text(COMMAND); // there may be a secret among its arguments
     let health_url =
         r.optional_text("tunnel.custom.health_url").map(|_| r.base_url("tunnel.custom.health_url"));
     let url_pattern = r.optional_text("tunnel.custom.url_pattern");

@@ -23,6 +23,8 @@ const GUARD_GRACE: Duration = Duration::from_secs(5);
 /// The processes of a tunnel. Dropped, they end by themselves.
 pub(super) struct Child {
     guard: Process,
+    /// The process group of the guard and the program.
+    group: Option<Pid>,
     /// As long as this is open, the guard knows that the gateway lives.
     alive: Option<ChildStdin>,
     readers: JoinSet<()>,
@@ -45,6 +47,7 @@ impl Child {
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut guard = command.spawn()?;
+        let group = guard.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let mut readers = JoinSet::new();
         if let Some(pipe) = guard.stdout.take() {
             readers.spawn(Arc::clone(output).read(pipe));
@@ -53,12 +56,19 @@ impl Child {
             readers.spawn(Arc::clone(output).read(pipe));
         }
         let alive = guard.stdin.take();
-        Ok(Self { guard, alive, readers, grace })
+        Ok(Self { guard, group, alive, readers, grace })
     }
 
-    /// Waits until the program has ended by itself.
+    /// Waits until the program has ended by itself, or its guard has: then what that leaves is killed.
     pub(super) async fn ended(&mut self) {
         self.guard.wait().await.ok();
+        self.kill();
+    }
+
+    fn kill(&self) {
+        if let Some(group) = self.group {
+            kill_process_group(group, Signal::KILL).ok(); // mostly there is nobody left
+        }
     }
 
     /// Reads what was printed last; what is left behind by the program may hold the pipes open, but not for long.
@@ -69,15 +79,13 @@ impl Child {
 
     /// Ends the program, and all that it began.
     pub(super) async fn stop(mut self) {
-        let id = self.guard.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         drop(self.alive.take());
         if tokio::time::timeout(self.grace + GUARD_GRACE, self.guard.wait()).await.is_err() {
             tracing::warn!("the tunnel's program does not end: it is killed");
-            if let Some(id) = id {
-                kill_process_group(id, Signal::KILL).ok();
-            }
+            self.kill();
             self.guard.wait().await.ok();
         }
+        self.kill();
         self.read_to_end().await;
     }
 }
