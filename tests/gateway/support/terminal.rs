@@ -26,7 +26,8 @@ pub struct Terminal {
 impl Terminal {
     /// Runs a program.
     pub fn run(mut command: Command) -> Self {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+        // Programs that other tests run meanwhile must not get it too: it would stay open as long as they do.
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let master = openpt(flags).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();

@@ -78,13 +78,19 @@ impl Load {
     }
 }
 
+/// Keys outlive the test, however long it takes and however many there are.
+const KEPT: [(&str, &str); 2] = [
+    ("MOORGATE_GATEWAY__IDEMPOTENCY_TTL_SECS", "86400"),
+    ("MOORGATE_GATEWAY__IDEMPOTENCY_MAX_KEYS", "10000000"),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_under_full_load_restores_to_a_sound_database_that_serves_twenty_random_times() {
     let seed = seed();
     println!("MOORGATE_TEST_SEED={seed}");
     let mut random = Random::new(seed);
     let folder = TempDir::new().unwrap();
-    let process = Process::start(folder.path(), &OPEN);
+    let process = Process::start(folder.path(), &[&OPEN[..], &KEPT].concat());
     let load = Load::start(&process.client, "");
     for _ in 0..BACKUPS {
         let answered = load.more(1 + random.below(100)).await;
@@ -104,7 +110,7 @@ async fn check_restored(folder: &Path, answered: &[String], random: &mut Random)
         db_json(folder, &["restore", "copy.db"]);
         assert_eq!(db_json(folder, &["check"])["findings"], json!([]));
     });
-    let process = Process::start(folder, &OPEN);
+    let process = Process::start(folder, &[&OPEN[..], &KEPT].concat());
     for key in [&answered[0], &answered[random.below(answered.len())], &answered[answered.len() - 1]] {
         let replay = process.client.post("", Some(key), key).await;
         assert_eq!(replay.header("idempotency-replayed"), Some("true"), "{key}: {replay:?}");
