@@ -159,7 +159,7 @@ impl App {
         });
         let (address, tunnel_up) = (edge.address, edge.tunnel_up.clone());
         let parts = ServerParts {
-            router: http::router(state),
+            responder: http::pipeline(state),
             limits: part::connection_limits(config),
             source,
             request_ids,

@@ -99,7 +99,7 @@ pub async fn serve(settings: &Settings) -> Result<(), String> {
     let state = state(repositories, provider(settings.model_url.as_deref())?)?;
     println!(r#"{{"url":"http://{address}","pairing_code":"000000","database":""}}"#);
     let parts = ServerParts {
-        router: http::router(state),
+        responder: http::pipeline(state),
         limits: Limits::default(),
         source: ClientSource::default(),
         request_ids: request_ids(),

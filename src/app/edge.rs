@@ -16,7 +16,7 @@ use crate::{
     config::{Config, Gateway, TunnelProvider},
     domain::health::Component,
     http::{
-        TunnelUp,
+        Pipeline, TunnelUp,
         bind::{self, BindError},
         server::{self, Limits, Listener, OperatorSocket, ServerParts},
     },
@@ -70,7 +70,7 @@ impl Edge {
     pub(super) fn keep(
         self,
         supervisor: &Arc<Supervisor>,
-        parts: ServerParts,
+        parts: ServerParts<Pipeline>,
         stopping: &CancellationToken,
     ) -> Result<JoinHandle<()>, BindError> {
         let failed = |source| BindError::Listen { address: self.address.to_string(), source };
@@ -87,7 +87,7 @@ impl Edge {
 
 async fn serve(
     open: Arc<Mutex<Option<Open>>>,
-    (parts, operators): (ServerParts, ServerParts),
+    (parts, operators): (ServerParts<Pipeline>, ServerParts<Pipeline>),
     pulse: Pulse,
     stopping: CancellationToken,
 ) -> io::Result<()> {

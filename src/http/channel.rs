@@ -28,7 +28,7 @@ use crate::{
         rate::{RateClient, Scope},
     },
     service::inbox::Receipt,
-    telemetry::metrics::CallOutcome,
+    telemetry::metrics::{CallOutcome, HttpRoute},
 };
 
 /// A body that is longer, in bytes, is read apart from the threads that serve connections.
@@ -51,10 +51,11 @@ pub(super) fn routes() -> Router<AppState> {
 #[must_use]
 pub const fn path_of(kind: ChannelKind) -> &'static str {
     match kind {
-        ChannelKind::WhatsApp => "/whatsapp",
-        ChannelKind::Linq => "/linq",
-        ChannelKind::NextcloudTalk => "/nextcloud-talk",
+        ChannelKind::WhatsApp => HttpRoute::Whatsapp,
+        ChannelKind::Linq => HttpRoute::Linq,
+        ChannelKind::NextcloudTalk => HttpRoute::NextcloudTalk,
     }
+    .as_str()
 }
 
 fn of(kind: ChannelKind) -> MethodRouter<AppState> {

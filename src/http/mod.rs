@@ -8,49 +8,46 @@ mod error;
 mod extract;
 mod fixed;
 mod health;
-mod layer;
 mod limit;
 mod metrics;
 mod pair;
+mod pipeline;
 mod ready;
 mod reply;
 mod request_id;
 pub mod server;
 mod state;
 mod tunnel_up;
+mod watch;
 mod webhook;
 mod whatsapp;
 
 use axum::{
     Router,
-    middleware::from_fn_with_state,
-    response::IntoResponse as _,
     routing::{get, post},
 };
-use tower_http::catch_panic::CatchPanicLayer;
 
 pub use channel::path_of as channel_path;
 pub use client_source::{ClientSource, Proxies};
+pub use pipeline::Pipeline;
 pub use request_id::RequestIds;
 pub use state::{AppState, HttpSettings, RequestLog, StateParts};
 pub use tunnel_up::TunnelUp;
 
+use crate::telemetry::metrics::HttpRoute;
 use error::ApiError;
 
-/// All routes, inside the layers that every response goes through.
-pub fn router(state: AppState) -> Router {
-    Router::new()
-        .route("/health", get(health::get))
-        .route("/ready", get(ready::get))
-        .route("/metrics", get(metrics::get))
-        .route("/pair", post(pair::post))
-        .route("/webhook", post(webhook::post))
+/// All routes, and what every request to them goes through.
+pub fn pipeline(state: AppState) -> Pipeline {
+    let routes = Router::new()
+        .route(HttpRoute::Health.as_str(), get(health::get))
+        .route(HttpRoute::Ready.as_str(), get(ready::get))
+        .route(HttpRoute::Metrics.as_str(), get(metrics::get))
+        .route(HttpRoute::Pair.as_str(), post(pair::post))
+        .route(HttpRoute::Webhook.as_str(), post(webhook::post))
         .merge(channel::routes())
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .layer(CatchPanicLayer::custom(|_| ApiError::internal("a handler panicked").into_response()))
-        .layer(from_fn_with_state(state.clone(), layer::timeout::limit))
-        .layer(from_fn_with_state(state.clone(), layer::size::limit))
-        .layer(from_fn_with_state(state.clone(), layer::envelope::wrap))
-        .with_state(state)
+        .with_state(state.clone());
+    Pipeline::new(state, routes)
 }

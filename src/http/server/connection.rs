@@ -7,7 +7,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use axum::Router;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -23,18 +22,18 @@ use super::limit::{HYPERS_MAX_HEADERS, Limits};
 use super::progress::{Phase, Progress};
 use super::proxy_header::{self, Caller, HeaderError};
 use super::refusal::Refusal;
-use super::service::{Peer, connection_service};
+use super::service::{Peer, Responder, connection_service};
 use super::sniff::Sniffed;
 use super::stream::Stream;
 use crate::http::{ClientSource, RequestIds, TunnelUp};
 
 /// What all connections have in common.
-pub(super) struct Server {
+pub(super) struct Server<R> {
     http1: http1::Builder,
     http2: Option<http2::Builder<TokioExecutor>>,
     source: ClientSource,
     only_while: Option<TunnelUp>,
-    pub(super) router: Router,
+    pub(super) responder: R,
     pub(super) limits: Limits,
     pub(super) admission: Arc<Admission>,
     pub(super) request_ids: Arc<RequestIds>,
@@ -54,9 +53,9 @@ fn is_this_machine(peer: Peer) -> bool {
     }
 }
 
-impl Server {
-    pub(super) fn new(parts: ServerParts) -> Self {
-        let ServerParts { router, limits, source, request_ids, only_while, events } = parts;
+impl<R: Responder> Server<R> {
+    pub(super) fn new(parts: ServerParts<R>) -> Self {
+        let ServerParts { responder, limits, source, request_ids, only_while, events } = parts;
         let mut http1 = http1::Builder::new();
         // hyper's own timeout runs from the last answer, not from the head's first byte, so it cannot tell a
         // slow head from an idle connection. `Deadline` can.
@@ -67,7 +66,7 @@ impl Server {
         }
         let http2 = limits.http2_max_streams.map(|max| second::builder(&limits, max));
         let admission = Admission::new(&limits);
-        Self { http1, http2, source, only_while, router, limits, admission, request_ids, events }
+        Self { http1, http2, source, only_while, responder, limits, admission, request_ids, events }
     }
 
     /// A place for a connection, or why it gets none.
@@ -151,9 +150,14 @@ impl Server {
 
 /// Serves requests until the client leaves, misses a deadline, or `stop` is cancelled: then it finishes the
 /// request at hand, if any. Drop the future to cut the connection.
-pub(super) async fn run<IO>(mut io: IO, mut arrival: Arrival, server: Arc<Server>, stop: CancellationToken)
-where
+pub(super) async fn run<IO, R>(
+    mut io: IO,
+    mut arrival: Arrival,
+    server: Arc<Server<R>>,
+    stop: CancellationToken,
+) where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
+    R: Responder,
 {
     let opened = Instant::now();
     if server.is_introduced(arrival.peer)
@@ -175,14 +179,20 @@ where
     }
 }
 
-async fn run_http1<IO>(io: IO, peer: Peer, server: Arc<Server>, stop: CancellationToken, opened: Instant)
-where
+async fn run_http1<IO, R>(
+    io: IO,
+    peer: Peer,
+    server: Arc<Server<R>>,
+    stop: CancellationToken,
+    opened: Instant,
+) where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
+    R: Responder,
 {
     let progress = Arc::new(Progress::new());
     let mut deadline = Deadline::new(server.limits, opened);
     let stream = Stream::new(io, Arc::clone(&progress), Arc::clone(&server));
-    let service = connection_service(server.router.clone(), peer, Arc::clone(&progress));
+    let service = connection_service(&server.responder, peer, &progress);
     let mut http = pin!(server.http1.serve_connection(TokioIo::new(stream), service));
     let mut stop = pin!(stop.cancelled_owned());
     let mut stopping = false;

@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
 use axum::body::Body;
-use axum::response::Response;
 use futures_util::task::AtomicWaker;
 use http::Request;
 use hyper::body::Incoming;
@@ -21,14 +20,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 
 use super::connection::Server;
 use super::deadline::Deadline;
 use super::event::Timeout;
 use super::limit::Limits;
 use super::progress::{Phase, Progress};
-use super::service::Peer;
+use super::service::{Peer, Responder};
 
 /// Requests that a client may take back before the gateway has looked at them; one more closes the connection.
 const MAX_UNSEEN_RESETS: usize = 20;
@@ -55,24 +53,25 @@ pub(super) fn builder(limits: &Limits, max_streams: u32) -> http2::Builder<Tokio
 
 /// Serves requests until the client leaves, misses a deadline, or `stop` is cancelled: then it finishes the requests at
 /// hand. Drop the future to cut the connection.
-pub(super) async fn run<IO>(
+pub(super) async fn run<IO, R>(
     io: IO,
     peer: Peer,
-    (server, http): (&Server, &http2::Builder<TokioExecutor>),
+    (server, http): (&Server<R>, &http2::Builder<TokioExecutor>),
     stop: CancellationToken,
     opened: Instant,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
+    R: Responder,
 {
     let streams = Arc::new(Streams::default());
-    let (at_work, router) = (Arc::clone(&streams), server.router.clone());
+    let (at_work, responder) = (Arc::clone(&streams), server.responder.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        let (work, answer) = (at_work.begin(), router.clone().oneshot(request.map(Body::new)));
+        let (work, responder) = (at_work.begin(), responder.clone());
         async move {
-            let answer: Result<Response, Infallible> = answer.await;
+            let response = responder.respond(request.map(Body::new)).await;
             drop(work);
-            answer
+            Ok::<_, Infallible>(response)
         }
     });
     let mut deadline = Deadline::new(server.limits, opened);

@@ -1,8 +1,8 @@
-//! The connection layer: accepts, bounds and closes connections, and hands requests to a router.
+//! The connection layer: accepts, bounds and closes connections, and hands requests to a responder.
 //!
 //! It owns what a client can do before a request exists and after its answer is given: how many connections
 //! there are, how long a head may take, how long a connection may idle, how it is closed. It knows no route,
-//! reads no body and bounds no request; layers of the router do.
+//! reads no body and bounds no request; the responder does.
 //!
 //! * A connection runs in a task of its own. Its end, also by a panic, touches no other.
 //! * No failure of `accept` ends the server.
@@ -29,7 +29,6 @@ mod tests;
 use std::io;
 use std::sync::Arc;
 
-use axum::Router;
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -42,7 +41,7 @@ pub use event::{ConnectionEvents, Timeout};
 pub use limit::Limits;
 pub use operator::OperatorSocket;
 pub use refusal::Refusal;
-pub use service::Peer;
+pub use service::{Peer, Responder};
 
 use super::{ClientSource, RequestIds, TunnelUp};
 
@@ -57,14 +56,14 @@ pub enum Listener {
 
 /// What connections are served with.
 #[derive(Clone)]
-pub struct ServerParts {
-    /// The routes.
-    pub router: Router,
+pub struct ServerParts<R> {
+    /// What answers requests.
+    pub responder: R,
     /// The bounds. Listeners that are served apart are bounded apart.
     pub limits: Limits,
     /// Whose connections are not those of one client.
     pub source: ClientSource,
-    /// Ids for answers that no route gives.
+    /// Ids for answers that it does not give.
     pub request_ids: Arc<RequestIds>,
     /// As long as this tunnel is not up, connections from other machines are turned away.
     pub only_while: Option<TunnelUp>,
@@ -77,7 +76,7 @@ pub struct ServerParts {
 /// On `shutdown` the listener is closed, idle connections are closed, and the others once their request is
 /// answered. That takes as long as the requests take: bound it with a timeout. Dropping the future cuts what
 /// is left.
-pub async fn serve(listener: Listener, parts: ServerParts, shutdown: CancellationToken) {
+pub async fn serve<R: Responder>(listener: Listener, parts: ServerParts<R>, shutdown: CancellationToken) {
     let server = Server::new(parts);
     match listener {
         Listener::Network(listener) => accept_all(listener, server, shutdown).await,
@@ -85,7 +84,11 @@ pub async fn serve(listener: Listener, parts: ServerParts, shutdown: Cancellatio
     }
 }
 
-async fn accept_all<A: Acceptor>(mut acceptor: A, server: Server, shutdown: CancellationToken) {
+async fn accept_all<A: Acceptor, R: Responder>(
+    mut acceptor: A,
+    server: Server<R>,
+    shutdown: CancellationToken,
+) {
     let server = Arc::new(server);
     let mut connections = JoinSet::new();
     let mut backoff = Backoff::new();
@@ -117,14 +120,15 @@ async fn accept_all<A: Acceptor>(mut acceptor: A, server: Server, shutdown: Canc
     }
 }
 
-fn open<IO>(
+fn open<IO, R>(
     connections: &mut JoinSet<()>,
-    server: &Arc<Server>,
+    server: &Arc<Server<R>>,
     io: IO,
     arrival: Arrival,
     shutdown: &CancellationToken,
 ) where
     IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    R: Responder,
 {
     let opened = Opened::new(&server.events);
     // A token of its own: a connection looks at it at every turn, and a shared one is a lock shared by all
@@ -144,9 +148,9 @@ fn report(ended: Result<(), JoinError>) {
     }
 }
 
-async fn accept_failed(
+async fn accept_failed<R>(
     error: &io::Error,
-    server: &Server,
+    server: &Server<R>,
     backoff: &mut Backoff,
     shutdown: &CancellationToken,
 ) {

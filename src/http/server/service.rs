@@ -1,4 +1,4 @@
-//! A connection's requests on their way to the router and back.
+//! A connection's requests on their way to whoever answers them, and back.
 //!
 //! Each carries the [`Peer`] in its extensions. An answer given before the body was read says
 //! `Connection: close` where hyper is going to close: RFC 9112, section 9.6 wants it said, and a client that
@@ -10,7 +10,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
@@ -18,7 +17,6 @@ use http::header::{CONNECTION, EXPECT};
 use http::{HeaderValue, Request};
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::service::{Service, service_fn};
-use tower::ServiceExt as _;
 
 use super::progress::{Ending, Progress};
 
@@ -36,27 +34,32 @@ pub enum Peer {
     Operator,
 }
 
+/// What answers requests, of all connections.
+pub trait Responder: Clone + Send + Sync + 'static {
+    /// The answer to one request.
+    fn respond(&self, request: Request<Body>) -> impl Future<Output = Response> + Send;
+}
+
 /// The service of one connection.
-pub(super) fn connection_service(
-    router: Router,
+pub(super) fn connection_service<R: Responder>(
+    responder: &R,
     peer: Peer,
-    progress: Arc<Progress>,
+    progress: &Arc<Progress>,
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Send {
     service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
         let skippable = is_skippable(&request);
-        let request = begin(request, &progress);
-        answer(router.clone(), request, Arc::clone(&progress), skippable)
+        answer(responder, begin(request, progress), progress, skippable)
     })
 }
 
-async fn answer(
-    router: Router,
+async fn answer<R: Responder>(
+    responder: &R,
     request: Request<Body>,
-    progress: Arc<Progress>,
+    progress: &Progress,
     skippable: bool,
 ) -> Result<Response, Infallible> {
-    let mut response = router.oneshot(request).await?;
+    let mut response = responder.respond(request).await;
     if progress.is_unread() && !skippable {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

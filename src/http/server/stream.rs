@@ -23,7 +23,7 @@ use super::{connection::Server, progress::Progress, refusal};
 const DISCARD_BYTES: usize = 16 * 1024;
 
 /// The stream of one connection. `poll_shutdown` lingers.
-pub(super) struct Stream<IO> {
+pub(super) struct Stream<IO, R> {
     io: IO,
     progress: Arc<Progress>,
     /// The client has closed its side.
@@ -32,7 +32,7 @@ pub(super) struct Stream<IO> {
     closing: Option<Closing>,
     /// What is written in place of hyper's own answer.
     instead: Option<Instead>,
-    server: Arc<Server>,
+    server: Arc<Server<R>>,
 }
 
 /// An answer, and how much of it is written.
@@ -47,8 +47,8 @@ struct Closing {
     left: usize,
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
-    pub(super) fn new(io: IO, progress: Arc<Progress>, server: Arc<Server>) -> Self {
+impl<IO: AsyncRead + AsyncWrite + Unpin, R> Stream<IO, R> {
+    pub(super) fn new(io: IO, progress: Arc<Progress>, server: Arc<Server<R>>) -> Self {
         Self { io, progress, ended: false, closing: None, instead: None, server }
     }
 
@@ -97,7 +97,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
     }
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Stream<IO> {
+impl<IO: AsyncRead + Unpin, R> AsyncRead for Stream<IO, R> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -114,7 +114,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Stream<IO> {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin, R> AsyncWrite for Stream<IO, R> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.progress.owes_answer() {
             return Pin::new(&mut self.io).poll_write(cx, buf);

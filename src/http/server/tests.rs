@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::Request;
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use http_body_util::BodyExt as _;
@@ -24,9 +25,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tower::Service as _;
 
 use super::connection::{Arrival, Server, run};
-use super::{ConnectionEvents, Limits, Listener, Peer, Refusal, ServerParts, Timeout, serve};
+use super::{ConnectionEvents, Limits, Listener, Peer, Refusal, Responder, ServerParts, Timeout, serve};
 use crate::http::{ClientSource, RequestIds};
 
 const GET: &[u8] = b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -120,9 +122,16 @@ struct Wire {
 
 const PEER: Peer = Peer::Address(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1));
 
-fn parts(router: Router, limits: Limits, events: Arc<dyn ConnectionEvents>) -> ServerParts {
+/// Routes with nothing around them.
+impl Responder for Router {
+    async fn respond(&self, request: Request) -> Response {
+        self.clone().call(request).await.unwrap()
+    }
+}
+
+fn parts(responder: Router, limits: Limits, events: Arc<dyn ConnectionEvents>) -> ServerParts<Router> {
     let request_ids = Arc::new(RequestIds::new(*b"the test"));
-    ServerParts { router, limits, source: ClientSource::default(), request_ids, only_while: None, events }
+    ServerParts { responder, limits, source: ClientSource::default(), request_ids, only_while: None, events }
 }
 
 fn wire(router: Router, limits: Limits) -> Wire {
@@ -130,7 +139,7 @@ fn wire(router: Router, limits: Limits) -> Wire {
     wire_to(parts(router, limits, events), counts)
 }
 
-fn wire_to(parts: ServerParts, counts: watch::Receiver<Counts>) -> Wire {
+fn wire_to(parts: ServerParts<Router>, counts: watch::Receiver<Counts>) -> Wire {
     let (client, io) = tokio::io::duplex(64 * 1024);
     let stop = CancellationToken::new();
     let task = tokio::spawn(serve_one(io, parts, stop.clone()));
@@ -138,7 +147,7 @@ fn wire_to(parts: ServerParts, counts: watch::Receiver<Counts>) -> Wire {
 }
 
 /// Serves one connection of [`PEER`].
-async fn serve_one(io: DuplexStream, parts: ServerParts, stop: CancellationToken) {
+async fn serve_one(io: DuplexStream, parts: ServerParts<Router>, stop: CancellationToken) {
     let server = Arc::new(Server::new(parts));
     let place = server.admission.enter(server.counted_address(PEER)).ok().unwrap();
     run(io, Arrival { peer: PEER, place }, server, stop).await;
@@ -157,7 +166,7 @@ async fn start(router: Router, limits: Limits) -> Running {
     start_with(parts(router, limits, events), counts).await
 }
 
-async fn start_with(parts: ServerParts, counts: watch::Receiver<Counts>) -> Running {
+async fn start_with(parts: ServerParts<Router>, counts: watch::Receiver<Counts>) -> Running {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();

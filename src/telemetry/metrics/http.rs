@@ -34,11 +34,10 @@ labels! {
 }
 
 impl HttpRoute {
-    /// The route with this pattern. A request that matched none has no pattern.
+    /// The route with this path. No route has parameters, so its path is its label.
     #[must_use]
-    pub fn from_pattern(pattern: Option<&str>) -> Self {
-        let Some(pattern) = pattern else { return Self::Other };
-        Self::ALL.iter().copied().find(|route| route.as_str() == pattern).unwrap_or(Self::Other)
+    pub fn from_path(path: &str) -> Self {
+        Self::ALL.iter().copied().find(|route| route.as_str() == path).unwrap_or(Self::Other)
     }
 }
 
@@ -281,9 +280,10 @@ mod tests {
 
     #[test]
     fn what_a_client_invents_becomes_other() {
-        assert_eq!(HttpRoute::from_pattern(None), HttpRoute::Other);
-        assert_eq!(HttpRoute::from_pattern(Some("/wp-login.php")), HttpRoute::Other);
-        assert_eq!(HttpRoute::from_pattern(Some("/webhook")), HttpRoute::Webhook);
+        for path in ["", "/wp-login.php", "/webhook/", "/webhook/more", "/%77ebhook"] {
+            assert_eq!(HttpRoute::from_path(path), HttpRoute::Other, "{path}");
+        }
+        assert_eq!(HttpRoute::from_path("/webhook"), HttpRoute::Webhook);
         assert_eq!(HttpMethod::from_name("get"), HttpMethod::Other);
         assert_eq!(HttpMethod::from_name("BREW"), HttpMethod::Other);
         assert_eq!(HttpMethod::from_name("HEAD"), HttpMethod::Head);

@@ -59,7 +59,7 @@ async fn other_machines_come_in_only_while_the_tunnel_is_up() {
         Server::new(ServerParts { only_while: tunnel.cloned(), ..parts })
     };
     let up = TunnelUp::default();
-    let from = |server: &Server, address: &str| {
+    let from = |server: &Server<Router>, address: &str| {
         let peer = Peer::Address((address.parse::<IpAddr>().unwrap(), 1).into());
         server.let_in(peer).map(drop)
     };

@@ -5,7 +5,7 @@ use super::*;
 const GET_PEER: &[u8] = b"GET /peer HTTP/1.1\r\nHost: x\r\n\r\n";
 const VERSION_1: &[u8] = b"PROXY TCP4 198.51.100.7 192.0.2.1 12345 80\r\n";
 
-fn trusting(block: &str, limits: Limits) -> (ServerParts, watch::Receiver<Counts>) {
+fn trusting(block: &str, limits: Limits) -> (ServerParts<Router>, watch::Receiver<Counts>) {
     let (events, counts) = recorder();
     let source = ClientSource::default().introduced_by(vec![block.parse().unwrap()]);
     (ServerParts { source, ..parts(router(), limits, events) }, counts)

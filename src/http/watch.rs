@@ -2,11 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    body::HttpBody as _,
-    extract::{MatchedPath, Request},
-    response::Response,
-};
+use axum::{body::HttpBody as _, extract::Request, response::Response};
 use http::{HeaderMap, HeaderValue, header::CONTENT_LENGTH};
 
 use crate::{
@@ -26,8 +22,8 @@ use crate::{
 const LONGEST_REQUEST_ID: usize = 128;
 
 /// A request under way. Dropped before it was answered, its client has hung up.
-pub(super) struct Watch {
-    state: AppState,
+pub(super) struct Watch<'s> {
+    state: &'s AppState,
     pub(super) id: HeaderValue,
     pub(super) route: HttpRoute,
     method: HttpMethod,
@@ -48,10 +44,9 @@ struct End<'a> {
     cause: Option<&'a Cause>,
 }
 
-impl Watch {
-    pub(super) fn begin(state: AppState, request: &Request) -> Self {
-        let route =
-            HttpRoute::from_pattern(request.extensions().get::<MatchedPath>().map(MatchedPath::as_str));
+impl<'s> Watch<'s> {
+    pub(super) fn begin(state: &'s AppState, request: &Request) -> Self {
+        let route = HttpRoute::from_path(request.uri().path());
         let method = HttpMethod::from_name(request.method().as_str());
         let length = request.headers().get(CONTENT_LENGTH);
         let is_counted = state.settings.request_log != RequestLog::Off || state.metrics.traces.is_on();
@@ -128,7 +123,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for Watch<'_> {
     fn drop(&mut self) {
         if !self.is_answered {
             self.state.metrics.http.hung_up();

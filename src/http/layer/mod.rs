@@ -1,6 +1,0 @@
-//! What every request goes through, whatever its route.
-
-pub(super) mod envelope;
-pub(super) mod size;
-pub(super) mod timeout;
-mod watch;
