@@ -26,11 +26,11 @@ pub trait TurnRepository: Send + Sync {
     /// Writes the claim, so that the work survives a crash. Work may start before this returns; an answer may not leave. To be
     /// awaited to its end, and so is [`settle`](Self::settle) of what was begun: who stops waiting leaves to the next start what
     /// is on record.
-    async fn begin(&self, lease: &mut Lease, now: Millis) -> Result<Written, StoreError>;
+    async fn begin(&self, lease: &mut Lease, now: Millis) -> Result<(), StoreError>;
 
     /// Writes what came of the work, and the claim with it if it was not begun: an answer is kept with its key, a
     /// failure frees the key. After an error the lease holds as before.
-    async fn settle(&self, lease: &mut Lease, end: &TurnEnd, now: Millis) -> Result<Written, StoreError>;
+    async fn settle(&self, lease: &mut Lease, end: &TurnEnd, now: Millis) -> Result<(), StoreError>;
 
     /// Takes over what an earlier run left unfinished: messages with a key are leased to this run and returned; those
     /// without one are marked interrupted.
@@ -65,15 +65,6 @@ pub enum ClaimOutcome {
     Answered(Answer),
     /// Its key belongs to another body.
     OtherBody,
-}
-
-/// What came of writing a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
-    /// It is on disk.
-    Done,
-    /// Another process put the same key on record in the meantime. The lease is void, and the sender should ask again.
-    Contended,
 }
 
 /// The right and the duty to work on one message. Dropped unsettled, the work counts as failed; if it was not begun, its key

@@ -22,7 +22,7 @@ use crate::{
     provider::ProviderError,
     repository::{
         ClaimOutcome, Lease, NewTurn, RateLimitRepository, StoreError, StoreStatusRepository, TurnEnd,
-        TurnRepository, Written,
+        TurnRepository,
     },
     system::{Entropy, NoEntropy, SteadyClock},
     telemetry::{
@@ -104,9 +104,6 @@ impl Random {
         Ok(first)
     }
 }
-
-/// The wait for a sender whose key another process put on record: the next request finds out what it stands for.
-const CONTENDED_WAIT: Duration = Duration::from_secs(1);
 
 impl TurnService {
     /// A service with no turn at work.
@@ -247,7 +244,7 @@ impl TurnService {
             drop(permit);
             return self.finish_whole(lease, ended).await;
         }
-        let written = {
+        {
             let mut writing = pin!(self.parts.turns.begin(&mut lease, self.parts.clock.now()));
             loop {
                 tokio::select! {
@@ -255,9 +252,6 @@ impl TurnService {
                     ended = &mut work, if may_work && early.is_none() => early = Some(ended),
                 }
             }
-        };
-        if written == Written::Contended {
-            return Ok(TurnReply::Running(CONTENDED_WAIT));
         }
         let ended = match early {
             Some(ended) => ended,
@@ -304,13 +298,11 @@ impl TurnService {
     }
 
     async fn settle(&self, lease: &mut Lease, end: &TurnEnd) -> Result<TurnReply, StoreError> {
-        match self.parts.turns.settle(lease, end, self.parts.clock.now()).await? {
-            Written::Contended => Ok(TurnReply::Running(CONTENDED_WAIT)),
-            Written::Done => Ok(match end {
-                TurnEnd::Answered(answer, _) => TurnReply::Answered(answer.clone()),
-                TurnEnd::Failed(..) => TurnReply::Failed,
-            }),
-        }
+        self.parts.turns.settle(lease, end, self.parts.clock.now()).await?;
+        Ok(match end {
+            TurnEnd::Answered(answer, _) => TurnReply::Answered(answer.clone()),
+            TurnEnd::Failed(..) => TurnReply::Failed,
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     sync::{
         Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -19,7 +19,6 @@ use super::{
     inbox::{WaitingCount, count_waiting},
     key_filter::KeyFilter,
     retention::Progress,
-    sweep::Cursor,
 };
 use crate::domain::{
     channel::ChannelKind,
@@ -42,7 +41,7 @@ pub(super) struct Memory {
     pub(super) edits: AtomicU64,
     channels: Vec<ChannelKind>,
     keys: Mutex<Keys>,
-    swept_to: Mutex<Cursor>,
+    swept_to: AtomicI64,
     forgotten_to: Mutex<Progress>,
     looked_at: Mutex<Instant>, // when the writer last looked for edits by other processes
     pub(super) writes_ok: AtomicBool,
@@ -112,7 +111,7 @@ impl Memory {
             edits: AtomicU64::new(0),
             channels: limits.channels.clone(),
             keys: Mutex::new(Keys { running: HashMap::new(), filter: KeyFilter::new(limits.key_ttl, now) }),
-            swept_to: Mutex::default(),
+            swept_to: AtomicI64::new(0),
             forgotten_to: Mutex::default(),
             looked_at: Mutex::new(Instant::now()),
             writes_ok: AtomicBool::new(true),
@@ -187,6 +186,11 @@ impl Memory {
         lock(&self.keys).filter.is_complete();
     }
 
+    #[cfg(test)]
+    pub(super) fn may_be_on_record(&self, id: &KeyId) -> bool {
+        lock(&self.keys).filter.may_contain(id)
+    }
+
     /// The claim of a key is on its way to disk.
     pub(super) fn claim_is_queued(&self, id: &KeyId) {
         if let Some(running) = lock(&self.keys).running.get_mut(id) {
@@ -230,13 +234,13 @@ impl Memory {
         *lock(&self.looked_at) = Instant::now();
     }
 
-    /// Where the sweep through the keys goes on.
-    pub(super) fn swept_to(&self) -> Cursor {
-        lock(&self.swept_to).clone()
+    /// Where the sweep through the keys goes on: behind the key of this message.
+    pub(super) fn swept_to(&self) -> i64 {
+        self.swept_to.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_swept_to(&self, cursor: Cursor) {
-        *lock(&self.swept_to) = cursor;
+    pub(super) fn set_swept_to(&self, message: i64) {
+        self.swept_to.store(message, Ordering::Relaxed);
     }
 
     /// Where the rounds of forgetting stand.
@@ -296,15 +300,14 @@ impl Memory {
     }
 
     /// Puts the keys on record into the filter, some at a time, while the server is at work already: until all are there, the
-    /// database is asked about every key. What another process does to them later is found when they are used.
+    /// database is asked about every key. A key that is deleted by hand later is found to be free when it is used.
     pub(super) async fn load_keys(&self, reads: &SqlitePool, now: Millis) -> Result<(), sqlx::Error> {
-        let mut after = (String::new(), String::new());
+        let mut after = 0;
         loop {
             let rows = sqlx::query!(
-                r#"SELECT owner AS "owner!: String", key AS "key!: String" FROM idempotency_key
-                   WHERE (owner, key) > (?1, ?2) ORDER BY owner, key LIMIT 1000"#,
-                after.0,
-                after.1
+                r#"SELECT message_id AS "message_id!: i64", owner AS "owner!: String", key AS "key!: String"
+                   FROM idempotency_key WHERE message_id > ?1 ORDER BY message_id LIMIT 1000"#,
+                after
             )
             .fetch_all(reads)
             .await?;
@@ -312,7 +315,7 @@ impl Memory {
                 self.filter_is_complete();
                 return Ok(());
             };
-            after = (last.owner.clone(), last.key.clone());
+            after = last.message_id;
             let mut keys = lock(&self.keys);
             for row in &rows {
                 if let (Ok(owner), Ok(key)) = (row.owner.parse(), IdempotencyKey::stored(&row.key)) {

@@ -63,10 +63,7 @@ pub use survey::{Survey, survey};
 pub use upkeep::{Migrated, UpkeepError, Vacuumed, migrate, vacuum};
 
 use crate::{
-    domain::{channel::ChannelKind, time::Millis},
-    repository::StoreError,
-    system::SteadyClock,
-    telemetry::metrics::Metrics,
+    domain::channel::ChannelKind, repository::StoreError, system::SteadyClock, telemetry::metrics::Metrics,
 };
 use command::Command;
 use memory::Memory;
@@ -125,6 +122,8 @@ pub(in crate::sqlite) struct Shared {
     closing: AtomicBool,
     /// It is time for a checkpoint, or to end.
     checkpoint: Notify,
+    /// Another process wrote, perhaps a key.
+    edited: Notify,
 }
 
 /// What the store is built from, besides the file.
@@ -176,15 +175,24 @@ impl SqliteStore {
         metrics
             .store
             .watch(&settings.path, move || (pool.size() as usize).saturating_sub(pool.num_idle()) as u64);
-        let (closing, checkpoint) = (AtomicBool::new(false), Notify::new());
-        let shared =
-            Shared { queues: senders, memory, reads, limits, clock, metrics, run_id, closing, checkpoint };
-        let shared = Arc::new(shared);
+        let (closing, checkpoint, edited) = (AtomicBool::new(false), Notify::new(), Notify::new());
+        let shared = Arc::new(Shared {
+            queues: senders,
+            memory,
+            reads,
+            limits,
+            clock,
+            metrics,
+            run_id,
+            closing,
+            checkpoint,
+            edited,
+        });
         let mut checkpoint = None;
         if is_server {
             let conn = open::connect_checkpoint(settings).await?;
             checkpoint = Some(tokio::spawn(checkpoint::run(conn, Arc::clone(&shared))));
-            tokio::spawn(Arc::clone(&shared).load_keys(now));
+            tokio::spawn(Arc::clone(&shared).keep_keys());
         }
         let writer = Writer::new(database.writer, &shared, queues, settings);
         let writer = tokio::spawn(writer.run());
@@ -200,6 +208,7 @@ impl SqliteStore {
         self.shared.closing.store(true, Ordering::Relaxed);
         self.shared.reads.close().await;
         self.shared.checkpoint.notify_one();
+        self.shared.edited.notify_one();
         if let Some(checkpoint) = self.checkpoint.lock().await.take() {
             checkpoint.await.ok();
         }
@@ -228,12 +237,18 @@ impl SqliteStore {
 }
 
 impl Shared {
-    /// Until this is done, or if it fails, the database is asked about every key.
-    async fn load_keys(self: Arc<Self>, now: Millis) {
-        if let Err(error) = self.memory.load_keys(&self.reads, now).await
-            && !self.closing.load(Ordering::Relaxed)
-        {
-            tracing::warn!(%error, "the keys on record could not be read: each new one is looked up");
+    /// Reads the keys on record, and again when another process has written. Until that was done for the first time, the database
+    /// is asked about every key.
+    async fn keep_keys(self: Arc<Self>) {
+        loop {
+            let loaded = self.memory.load_keys(&self.reads, self.clock.now()).await;
+            if self.closing.load(Ordering::Relaxed) {
+                return;
+            }
+            if let Err(error) = loaded {
+                tracing::warn!(%error, "the keys on record could not be read: each new one is looked up");
+            }
+            self.edited.notified().await;
         }
     }
 }

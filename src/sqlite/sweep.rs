@@ -9,7 +9,6 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::{
     Shared,
-    batch::expired_before,
     command::Step,
     memory::Memory,
     retention::{Forget, Forgotten, Removed},
@@ -32,9 +31,6 @@ const SWEEP_HITS: i64 = 5000;
 
 /// The pause between two rounds of a prune: long enough that a server which waits for the database gets it.
 const PAUSE_OF_PRUNE: Duration = Duration::from_millis(15);
-
-/// Where the sweep through the keys stands: the last one it looked at.
-pub(super) type Cursor = (String, String);
 
 /// Begins a run. If the clock was set back since the last one, what is on record goes back with it, so that nothing lasts
 /// longer for it than it would have, nor ends sooner; but for hits, which count from now. Then nothing on record lies ahead,
@@ -199,7 +195,7 @@ impl Shared {
             let round = self.sweep_once().await?;
             removed += round.removed;
             progress(&removed);
-            if !round.more && self.memory.swept_to() == Cursor::default() {
+            if !round.more && self.memory.swept_to() == 0 {
                 return Ok(removed);
             }
             tokio::time::sleep(PAUSE_OF_PRUNE).await;
@@ -208,7 +204,7 @@ impl Shared {
 
     pub(super) async fn sweep_once(&self) -> Result<Round, StoreError> {
         let now = self.clock.now();
-        let expired_keys = expired_before(now, self.limits.key_ttl);
+        let expired_keys = now.minus(self.limits.key_ttl).0; // answered at this moment or before
         let swept = self.step_of_work(Sweep { now, expired_keys, after: self.memory.swept_to() }).await;
         let (swept, forgotten) = (swept?, self.forget().await?);
         let mut removed = swept.removed;
@@ -232,7 +228,7 @@ pub(super) struct Round {
 
 /// What one sweep came to.
 struct Swept {
-    reached: Cursor,
+    reached: i64,
     removed: Removed,
     more: bool,
 }
@@ -241,7 +237,8 @@ struct Swept {
 struct Sweep {
     now: Millis,
     expired_keys: i64,
-    after: Cursor,
+    /// The message of the key that the last one reached.
+    after: i64,
 }
 
 #[async_trait]
@@ -251,7 +248,7 @@ impl Step for Sweep {
     async fn run(&self, conn: &mut SqliteConnection) -> Result<Swept, sqlx::Error> {
         let hits = forget_hits(conn, self.now).await?;
         let pairing = forget_attempts(conn, self.now).await?;
-        let (reached, keys) = forget_keys(conn, &self.after, self.expired_keys).await?;
+        let (reached, keys) = forget_keys(conn, self.after, self.expired_keys).await?;
         Ok(Swept {
             reached,
             removed: Removed { keys, hits, pairing, ..Removed::default() },
@@ -260,7 +257,7 @@ impl Step for Sweep {
     }
 
     fn stored(&self, swept: &Swept, memory: &Memory) {
-        memory.set_swept_to(swept.reached.clone());
+        memory.set_swept_to(swept.reached);
     }
 }
 
@@ -304,42 +301,29 @@ async fn forget_attempts(conn: &mut SqliteConnection, now: Millis) -> Result<u64
     Ok(failures.rows_affected() + lockouts.rows_affected() + codes.rows_affected())
 }
 
-/// Goes once round all keys, some at each sweep, and removes those that have expired.
+/// Goes once round all keys, some at each sweep, and removes those that have expired. Returns where to go on, 0 after the last, and
+/// how many were removed.
 async fn forget_keys(
     conn: &mut SqliteConnection,
-    after: &Cursor,
+    after: i64,
     expired: i64,
-) -> Result<(Cursor, u64), sqlx::Error> {
+) -> Result<(i64, u64), sqlx::Error> {
     let last = sqlx::query!(
-        r#"SELECT owner AS "owner!: String", key AS "key!: String" FROM idempotency_key
-           WHERE (owner, key) > (?1, ?2) ORDER BY owner, key LIMIT 1 OFFSET ?3"#,
-        after.0,
-        after.1,
+        r#"SELECT message_id AS "id!: i64" FROM idempotency_key
+           WHERE message_id > ?1 ORDER BY message_id LIMIT 1 OFFSET ?2"#,
+        after,
         SWEEP_ROWS
     )
     .fetch_optional(&mut *conn)
     .await?;
-    let Some(last) = last else {
-        let deleted = sqlx::query!(
-            "DELETE FROM idempotency_key WHERE (owner, key) > (?1, ?2) AND answered_at_ms <= ?3",
-            after.0,
-            after.1,
-            expired
-        )
-        .execute(conn)
-        .await?;
-        return Ok((Cursor::default(), deleted.rows_affected()));
-    };
+    let to = last.as_ref().map_or(i64::MAX, |last| last.id);
     let deleted = sqlx::query!(
-        "DELETE FROM idempotency_key WHERE (owner, key) > (?1, ?2) AND (owner, key) <= (?3, ?4)
-             AND answered_at_ms <= ?5",
-        after.0,
-        after.1,
-        last.owner,
-        last.key,
+        "DELETE FROM idempotency_key WHERE message_id > ?1 AND message_id <= ?2 AND answered_at_ms <= ?3",
+        after,
+        to,
         expired
     )
     .execute(conn)
     .await?;
-    Ok(((last.owner, last.key), deleted.rows_affected()))
+    Ok((last.map_or(0, |last| last.id), deleted.rows_affected()))
 }

@@ -7,7 +7,7 @@ mod interleaving;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use sqlx::{AssertSqlSafe, Executor as _, SqlSafeStr as _, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, SqlSafeStr as _, SqliteConnection};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -160,6 +160,28 @@ async fn a_key_that_is_looked_up_is_nobody_elses_until_the_database_has_answered
     assert!(matches!(take(5), KeyState::AskTheDatabase));
     memory.looked_up(&id, true);
     assert!(matches!(take(6), KeyState::Running(BodyHash([5, ..]), _)));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_put_in_by_hand_is_known_like_any_other_edit() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    let insert = "INSERT INTO idempotency_key (message_id, owner, key, body_hash, state) VALUES (1, 'token:1', 'key', x'00', 'running')";
+    let id = (Owner::Token(TokenId(1)), IdempotencyKey::stored("key").unwrap());
+    let until = |is_known| {
+        let (memory, id) = (&store.shared.memory, &id);
+        let known = async move {
+            while memory.may_be_on_record(id) != is_known {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), known)
+    };
+    until(false).await.unwrap(); // all keys are read, and there are none
+    let mut other = super::open::options(&settings(&folder)).connect().await.unwrap();
+    sqlx::query(insert).execute(&mut other).await.unwrap();
+    until(true).await.unwrap();
     store.close().await;
 }
 

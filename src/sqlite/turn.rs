@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Shared, SqliteStore,
-    batch::{TurnCommand, TurnReply},
+    batch::TurnCommand,
     command::{Command, Step, closed},
     error::store_error,
     memory::{KeyId, KeyState, Memory},
@@ -24,7 +24,7 @@ use crate::{
     },
     repository::{
         ClaimOutcome, Lease, LeaseSink, NewTurn, RateLimitRepository as _, StoreError, TurnEnd,
-        TurnRepository, Written,
+        TurnRepository,
     },
     telemetry::{metrics::TurnOutcome, scope, trace},
 };
@@ -65,14 +65,14 @@ impl TurnRepository for SqliteStore {
         Ok(outcome)
     }
 
-    async fn begin(&self, lease: &mut Lease, now: Millis) -> Result<Written, StoreError> {
+    async fn begin(&self, lease: &mut Lease, now: Millis) -> Result<(), StoreError> {
         self.shared.write(lease, None, now).await
     }
 
-    async fn settle(&self, lease: &mut Lease, end: &TurnEnd, now: Millis) -> Result<Written, StoreError> {
-        let written = self.shared.write(lease, Some(end.clone()), now).await?;
+    async fn settle(&self, lease: &mut Lease, end: &TurnEnd, now: Millis) -> Result<(), StoreError> {
+        self.shared.write(lease, Some(end.clone()), now).await?;
         lease.disarm();
-        Ok(written)
+        Ok(())
     }
 
     async fn resume(&self, now: Millis) -> Result<Vec<Lease>, StoreError> {
@@ -141,19 +141,33 @@ impl Shared {
         let (owner_text, key_text) = (owner.to_string(), key.as_str());
         scope::count_query();
         let _span = trace::read("key");
+        // A look into each part of the index, from the newest on, until one has it. Gaps between keys are jumped over.
         let row = sqlx::query!(
-            r#"SELECT k.body_hash AS "body_hash!: Vec<u8>", k.answered_at_ms AS "answered_at_ms: i64",
-                      m.received_at_ms AS "received_at_ms!: i64", m.answer AS "answer: String", m.model AS "model: String"
-               FROM idempotency_key AS k JOIN message AS m
-                   ON m.id = k.message_id AND m.sender = k.owner AND m.idempotency_key = k.key
-               WHERE k.owner = ?1 AND k.key = ?2"#,
+            r#"WITH RECURSIVE part (no) AS (
+                   SELECT max(message_id) >> 10 FROM idempotency_key
+                   UNION ALL
+                   SELECT (SELECT k.message_id >> 10 FROM idempotency_key AS k
+                           WHERE k.message_id < part.no << 10 ORDER BY k.message_id DESC LIMIT 1)
+                   FROM part WHERE part.no IS NOT NULL)
+               SELECT k.body_hash AS "body_hash!: Vec<u8>", k.answered_at_ms AS "answered_at_ms: i64",
+                      m.received_at_ms AS "received_at_ms: i64", m.answer AS "answer: String", m.model AS "model: String"
+               FROM part CROSS JOIN idempotency_key AS k ON k.message_id = (
+                        SELECT max(n.message_id) FROM idempotency_key AS n
+                        WHERE n.message_id >> 10 = part.no AND n.key = ?2 AND n.owner = ?1)
+                    LEFT JOIN message AS m
+                        ON m.id = k.message_id AND m.sender = k.owner AND m.idempotency_key = k.key
+               LIMIT 1"#,
             owner_text,
             key_text
         )
         .fetch_optional(&self.reads)
         .await
         .map_err(|error| store_error(&error))?;
-        let Some(row) = row else { return Ok(None) };
+        // A key whose message was deleted by hand is free.
+        let Some((row, received_at)) = row.and_then(|row| row.received_at_ms.map(|at| (row, Millis(at))))
+        else {
+            return Ok(None);
+        };
         let corrupt = |column| StoreError::Corrupt {
             table: "idempotency_key",
             column,
@@ -164,18 +178,13 @@ impl Shared {
             (Some(at), Some(text)) => {
                 KeyProgress::Answered(Millis(at), Answer { text, model: row.model.unwrap_or_default() })
             }
-            (None, _) => KeyProgress::Running(Millis(row.received_at_ms)),
+            (None, _) => KeyProgress::Running(received_at),
             (Some(_), None) => return Err(corrupt("message_id")),
         };
         Ok(Some(KeyRecord { body_hash, progress }))
     }
 
-    async fn write(
-        &self,
-        lease: &mut Lease,
-        end: Option<TurnEnd>,
-        now: Millis,
-    ) -> Result<Written, StoreError> {
+    async fn write(&self, lease: &mut Lease, end: Option<TurnEnd>, now: Millis) -> Result<(), StoreError> {
         let (reply, written) = oneshot::channel();
         let hit = lease.turn.hit.take().map(take);
         let mut command = TurnCommand::of(lease, end.map(|end| (end, now)), hit, reply);
@@ -191,16 +200,8 @@ impl Shared {
             // The caller may stop waiting now: from here on the writer answers for the key.
             lease.disarm();
         }
-        match written.await.unwrap_or_else(|_| Err(closed()))? {
-            TurnReply::Done(id) => {
-                lease.id = Some(id);
-                Ok(Written::Done)
-            }
-            TurnReply::Contended => {
-                lease.disarm();
-                Ok(Written::Contended)
-            }
-        }
+        lease.id = Some(written.await.unwrap_or_else(|_| Err(closed()))?);
+        Ok(())
     }
 }
 
@@ -288,8 +289,7 @@ async fn take_over(
            RETURNING id AS "id!: i64", received_at_ms AS "received_at_ms!: i64", sender AS "sender!: String",
                      idempotency_key AS "key!: String", text AS "text!: String",
                      (SELECT c.room FROM conversation AS c WHERE c.id = conversation_id) AS "session?: String",
-                     (SELECT k.body_hash FROM idempotency_key AS k
-                      WHERE k.owner = sender AND k.key = idempotency_key) AS "body_hash!: Vec<u8>""#,
+                     (SELECT k.body_hash FROM idempotency_key AS k WHERE k.message_id = message.id) AS "body_hash!: Vec<u8>""#,
         run_id
     )
     .fetch_all(conn)

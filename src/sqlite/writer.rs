@@ -20,7 +20,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::{
     DatabaseSettings, Shared,
-    batch::{self, BatchError, BatchState, Hit, TurnCommand, TurnReply},
+    batch::{self, BatchError, BatchState, Hit, TurnCommand},
     checkpoint::Committed,
     command::kind_of,
     error::{is_fault_of_one_command, leaves_doubt, store_error},
@@ -32,7 +32,7 @@ use super::{
     sweep, transaction,
 };
 use crate::{
-    domain::rate::Scope,
+    domain::{id::MessageId, rate::Scope},
     repository::{AcceptOutcome, StoreError},
     telemetry::metrics::RemovedKind,
 };
@@ -53,7 +53,7 @@ enum Manner {
 
 /// What became of each command, in the order of the batch.
 struct Outcomes {
-    turns: Vec<Result<TurnReply, StoreError>>,
+    turns: Vec<Result<MessageId, StoreError>>,
     calls: Vec<Result<AcceptOutcome, StoreError>>,
     steps: Vec<Result<(), StoreError>>,
 }
@@ -179,7 +179,6 @@ impl Writer {
     async fn write_once(&mut self, batch: &mut Batch) -> Result<Outcomes, BatchError> {
         let result = self.write(batch, Manner::Together).await;
         let fault_of_one = match &result {
-            Err(BatchError::Contended) => true,
             Err(BatchError::Sql(error)) => is_fault_of_one_command(error),
             Err(BatchError::InDoubt(_) | BatchError::Moved) | Ok(_) => false,
         };
@@ -246,9 +245,8 @@ impl Writer {
         script: &mut Script,
         batch: &mut Batch,
     ) -> Result<Outcomes, BatchError> {
-        let now = self.shared.clock.now();
         batch::write_hits(script, &batch.hits);
-        let context = batch::Context { run_id: self.shared.run_id, limits: &self.shared.limits, now };
+        let context = batch::Context { run_id: self.shared.run_id, limits: &self.shared.limits };
         let turns = self.state.write_turns(&mut self.conn, script, &context, &batch.turns).await?;
         if !batch.calls.is_empty() || !batch.steps.is_empty() {
             script.run(&mut self.conn).await?;
@@ -267,10 +265,9 @@ impl Writer {
 
     /// One savepoint for each command.
     async fn write_singly(&mut self, script: &mut Script, batch: &mut Batch) -> Result<Outcomes, BatchError> {
-        let now = self.shared.clock.now();
         batch::write_hits(script, &batch.hits);
         script.run(&mut self.conn).await?;
-        let context = batch::Context { run_id: self.shared.run_id, limits: &self.shared.limits, now };
+        let context = batch::Context { run_id: self.shared.run_id, limits: &self.shared.limits };
         let (conn, state) = (&mut self.conn, &mut self.state);
         let mut outcomes = Outcomes { turns: Vec::new(), calls: Vec::new(), steps: Vec::new() };
         for turn in &batch.turns {
@@ -280,11 +277,7 @@ impl Writer {
                 Ok(replies) => script.run(conn).await.map(|()| replies).map_err(BatchError::from),
                 Err(error) => Err(error),
             };
-            let outcome = match written {
-                Err(BatchError::Contended) => undone(conn, state, Ok(TurnReply::Contended)).await?,
-                written => one_outcome(conn, state, written).await?,
-            };
-            outcomes.turns.push(outcome);
+            outcomes.turns.push(one_outcome(conn, state, written).await?);
         }
         for call in &batch.calls {
             transaction::begin_one(conn).await?;
@@ -344,7 +337,7 @@ impl Writer {
 
     fn give_back_keys<'a>(
         &self,
-        turns: impl Iterator<Item = (&'a TurnCommand, &'a Result<TurnReply, StoreError>)>,
+        turns: impl Iterator<Item = (&'a TurnCommand, &'a Result<MessageId, StoreError>)>,
     ) {
         let ended = turns.filter(|(turn, outcome)| turn.gives_key_back(outcome));
         let mut keys = ended.filter_map(|(turn, _)| turn.key_id.as_ref()).peekable();
@@ -399,6 +392,7 @@ impl Writer {
             self.shared.memory.load(&mut self.conn, self.shared.clock.now()).await?;
             if self.data_version != UNSEEN {
                 self.shared.memory.edits.fetch_add(1, Ordering::Relaxed);
+                self.shared.edited.notify_one();
                 tracing::debug!("another process wrote to the database: memory was loaded again");
             }
             self.data_version = version;
@@ -411,7 +405,6 @@ impl BatchError {
     fn to_store_error(&self) -> StoreError {
         match self {
             Self::Sql(error) | Self::InDoubt(error) => store_error(error),
-            Self::Contended => StoreError::Busy,
             Self::Moved => StoreError::Unavailable("its file was moved or replaced".into()),
         }
     }
@@ -431,22 +424,13 @@ async fn one_outcome<T>(
             Ok(one.pop().ok_or_else(nothing))
         }
         Err(BatchError::Sql(error)) if is_fault_of_one_command(&error) => {
-            undone(conn, state, Err(store_error(&error))).await
+            state.forget_numbers();
+            transaction::undo_one(conn).await?;
+            transaction::end_one(conn).await?;
+            Ok(Err(store_error(&error)))
         }
         Err(error) => Err(error),
     }
-}
-
-/// Undoes the one command and ends its savepoint.
-async fn undone<T>(
-    conn: &mut SqliteConnection,
-    state: &mut BatchState,
-    outcome: Result<T, StoreError>,
-) -> Result<Result<T, StoreError>, BatchError> {
-    state.forget_numbers();
-    transaction::undo_one(conn).await?;
-    transaction::end_one(conn).await?;
-    Ok(outcome)
 }
 
 /// A number that changes when another connection has committed, <https://sqlite.org/pragma.html#pragma_data_version>.

@@ -19,7 +19,6 @@ use moorgate::{
     repository::{
         Budget, ClaimOutcome, HitOutcome, Lease, NewCode, NewTurn, PairingRepository, PendingHit,
         RateLimitRepository, RedeemOutcome, Redemption, StoreError, TokenRepository, TurnEnd, TurnRepository,
-        Written,
     },
 };
 
@@ -93,16 +92,16 @@ impl TurnRepository for MemoryStore {
         Ok(self.decide(new, now))
     }
 
-    async fn begin(&self, lease: &mut Lease, _now: Millis) -> Result<Written, StoreError> {
+    async fn begin(&self, lease: &mut Lease, _now: Millis) -> Result<(), StoreError> {
         lease.id = Some(MessageId(0));
-        Ok(Written::Done)
+        Ok(())
     }
 
-    async fn settle(&self, lease: &mut Lease, end: &TurnEnd, now: Millis) -> Result<Written, StoreError> {
+    async fn settle(&self, lease: &mut Lease, end: &TurnEnd, now: Millis) -> Result<(), StoreError> {
         if let Some((key, body)) = &lease.turn.key {
             self.end(lease.turn.owner, key, *body, end, now);
         }
-        Ok(Written::Done)
+        Ok(())
     }
 
     async fn resume(&self, _now: Millis) -> Result<Vec<Lease>, StoreError> {

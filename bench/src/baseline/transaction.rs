@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 use async_trait::async_trait;
 use moorgate::{
     domain::{id::MessageId, time::Millis},
-    repository::{ClaimOutcome, Lease, NewTurn, StoreError, TurnEnd, TurnRepository, Written},
+    repository::{ClaimOutcome, Lease, NewTurn, StoreError, TurnEnd, TurnRepository},
 };
 use sqlx::{
     SqlitePool,
@@ -88,12 +88,12 @@ impl TurnRepository for TransactionStore {
         self.keys.claim(new, now).await
     }
 
-    async fn begin(&self, lease: &mut Lease, _now: Millis) -> Result<Written, StoreError> {
+    async fn begin(&self, lease: &mut Lease, _now: Millis) -> Result<(), StoreError> {
         lease.id = Some(MessageId(0));
-        Ok(Written::Done)
+        Ok(())
     }
 
-    async fn settle(&self, lease: &mut Lease, end: &TurnEnd, now: Millis) -> Result<Written, StoreError> {
+    async fn settle(&self, lease: &mut Lease, end: &TurnEnd, now: Millis) -> Result<(), StoreError> {
         self.write(lease, end, now).await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         self.keys.settle(lease, end, now).await
     }

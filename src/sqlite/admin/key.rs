@@ -1,5 +1,7 @@
 //! Idempotency keys. A server looks a key up when it is used, so that one that is gone here is free at once.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use sqlx::{SqliteConnection, SqliteExecutor};
 
@@ -65,14 +67,16 @@ impl Step for Forget {
 
     async fn run(&self, conn: &mut SqliteConnection) -> Result<KeyChange, sqlx::Error> {
         let mut found = entries(&mut *conn, self.owner.as_deref(), Some(&self.key), SOME_OWNERS).await?;
+        // Of several rows with one owner the newest counts: the others have expired.
+        let mut owners = HashSet::new();
+        found.retain(|entry| owners.insert(entry.owner.clone()));
         if found.len() > 1 {
             return Ok(KeyChange::Ambiguous(found.into_iter().map(|entry| entry.owner).collect()));
         }
         let Some(entry) = found.pop() else { return Ok(KeyChange::NotFound) };
         let gone = sqlx::query!(
-            "DELETE FROM idempotency_key WHERE owner = ?1 AND key = ?2 AND state = 'answered'",
-            entry.owner,
-            entry.key
+            "DELETE FROM idempotency_key WHERE message_id = ?1 AND state = 'answered'",
+            entry.message.0
         )
         .execute(conn)
         .await?;

@@ -11,7 +11,6 @@ use std::{
 use sqlx::SqliteConnection;
 use tokio::sync::oneshot;
 
-pub(super) use key::expired_before;
 pub(super) use message::{millis, tokens};
 
 use super::{
@@ -61,16 +60,8 @@ pub(super) struct TurnCommand {
     pub(super) hit: Option<Hit>,
     /// The span of the caller that waits.
     pub(super) link: Option<Linked>,
-    pub(super) reply: oneshot::Sender<Result<TurnReply, StoreError>>,
-}
-
-/// What came of writing a turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TurnReply {
-    /// It is on disk, in this row.
-    Done(MessageId),
-    /// Its key is on record already, put there by another process. Nothing was written.
-    Contended,
+    /// Told in which row it is, once it is on disk.
+    pub(super) reply: oneshot::Sender<Result<MessageId, StoreError>>,
 }
 
 impl TurnCommand {
@@ -79,7 +70,7 @@ impl TurnCommand {
         lease: &Lease,
         end: Option<(TurnEnd, Millis)>,
         hit: Option<Hit>,
-        reply: oneshot::Sender<Result<TurnReply, StoreError>>,
+        reply: oneshot::Sender<Result<MessageId, StoreError>>,
     ) -> Self {
         let turn = &lease.turn;
         Self {
@@ -99,13 +90,9 @@ impl TurnCommand {
     }
 
     /// Whether its key no longer runs in this process.
-    pub(super) fn gives_key_back(&self, outcome: &Result<TurnReply, StoreError>) -> bool {
-        match outcome {
-            Ok(TurnReply::Done(_)) => self.end.is_some(),
-            Ok(TurnReply::Contended) => true,
-            // Nothing of it is on record. A claim alone, or an end alone, may be tried again by whoever holds the lease.
-            Err(_) => self.end.is_some() && self.id.is_none(),
-        }
+    pub(super) fn gives_key_back(&self, outcome: &Result<MessageId, StoreError>) -> bool {
+        // After an error nothing of it is on record. A claim alone, or an end alone, may be tried again by whoever holds the lease.
+        self.end.is_some() && (outcome.is_ok() || self.id.is_none())
     }
 
     fn answered_at(&self) -> Option<Millis> {
@@ -133,22 +120,14 @@ pub(super) enum BatchError {
     /// The commit failed in a way that leaves open whether it is on disk.
     #[error("it is not known whether a commit is on disk: {0}")]
     InDoubt(#[source] sqlx::Error),
-    /// A key is on record that memory did not know of.
-    #[error("an idempotency key is on record already")]
-    Contended,
     /// The database file is no longer where it was opened.
     #[error("the database file was moved or replaced")]
     Moved,
 }
 
 impl From<ScriptError> for BatchError {
-    /// Nothing else in a script leaves a value missing but a key that is contended.
     fn from(failed: ScriptError) -> Self {
-        let kind = failed.error.as_database_error().map(sqlx::error::DatabaseError::kind);
-        match kind {
-            Some(sqlx::error::ErrorKind::NotNullViolation) => Self::Contended,
-            _ => Self::Sql(failed.error),
-        }
+        Self::Sql(failed.error)
     }
 }
 
@@ -166,7 +145,6 @@ struct Row<'a> {
 pub(super) struct Context<'a> {
     pub(super) run_id: i64,
     pub(super) limits: &'a StoreLimits,
-    pub(super) now: Millis,
 }
 
 /// Numbers that are given out while writing, read when they are first needed.
@@ -207,7 +185,7 @@ impl BatchState {
         script: &mut Script,
         context: &Context<'_>,
         turns: &[TurnCommand],
-    ) -> Result<Vec<TurnReply>, BatchError> {
+    ) -> Result<Vec<MessageId>, BatchError> {
         if turns.is_empty() {
             return Ok(Vec::new());
         }
@@ -224,11 +202,11 @@ impl BatchState {
         message::insert_messages(script, context.run_id, &rows);
         message::save_memory(script, &rows);
         message::update_messages(script, &rows);
-        key::insert_keys(script, context, &rows);
+        key::insert_keys(script, &rows);
         key::answer_keys(script, &rows);
         key::free_keys(script, &rows);
         key::drop_oldest_keys(script, &self.last_to_go(context.limits.keys_per_owner, &rows));
-        Ok(rows.iter().map(|row| TurnReply::Done(row.id)).collect())
+        Ok(rows.iter().map(|row| row.id).collect())
     }
 
     /// Reads what the turns need and memory does not have; and the conversation of each, if it has one.
@@ -260,7 +238,11 @@ impl BatchState {
         let next = if let Some(next) = self.next_message {
             next
         } else {
-            let newest = sqlx::query!(r#"SELECT coalesce(max(id), 0) AS "id!: i64" FROM message"#);
+            // A key keeps the number of its message, also of one that was deleted by hand.
+            let newest = sqlx::query!(
+                r#"SELECT max(coalesce((SELECT max(id) FROM message), 0),
+                              coalesce((SELECT max(message_id) FROM idempotency_key), 0)) AS "id!: i64""#
+            );
             newest.fetch_one(conn).await?.id.max(self.highest_message).saturating_add(1)
         };
         let ids: Vec<MessageId> = (next..i64::MAX).take(count).map(MessageId).collect();

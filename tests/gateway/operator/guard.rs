@@ -83,13 +83,12 @@ const REFUSED: [(&str, &str); 30] = [
     ("UPDATE idempotency_key SET state = 'running', answered_at_ms = NULL, answered_no = NULL", KEY),
 ];
 
+const KEY_IS_FIXED: &str = "an idempotency key keeps its owner, its name and its message: delete it";
+
 /// More of them, on columns that several rules are about.
 const REFUSED_TOO: [(&str, &str); 4] = [
-    ("UPDATE idempotency_key SET message_id = 50", KEY),
-    (
-        "UPDATE idempotency_key SET owner = 'token:9'",
-        "an idempotency key keeps its owner and its name: delete it",
-    ),
+    ("UPDATE idempotency_key SET message_id = 50", KEY_IS_FIXED),
+    ("UPDATE idempotency_key SET owner = 'token:9'", KEY_IS_FIXED),
     ("UPDATE server_run SET id = 9", "server_run.id does not change: messages and deliveries name it"),
     (
         "UPDATE token_import SET token_hash = printf('%064d', 7)",

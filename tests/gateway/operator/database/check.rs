@@ -69,7 +69,7 @@ async fn each_check_finds_what_it_is_for() {
             "key order-1 of addr:127.0.0.1",
         ),
         (
-            "INSERT INTO idempotency_key SELECT owner, 'twin', body_hash, state, 77, answered_at_ms, answered_no FROM idempotency_key",
+            "INSERT INTO idempotency_key SELECT 77, owner, 'twin', body_hash, state, answered_at_ms, answered_no FROM idempotency_key",
             3,
             "number 1 of addr:127.0.0.1",
         ),
