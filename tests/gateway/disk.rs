@@ -6,13 +6,11 @@ mod power;
 mod record;
 mod restore;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::PathBuf};
 
 use tempfile::TempDir;
+
+use crate::support::tool::shim;
 
 /// What every test here sets: no limits in the way.
 const OPEN: [(&str, &str); 3] = [
@@ -34,17 +32,7 @@ impl Shim {
     fn build() -> Option<Self> {
         let folder = TempDir::new().unwrap();
         let library = folder.path().join("disk.so");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/shim/disk.c");
-        let mut command = Command::new("cc");
-        command
-            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o"])
-            .arg(&library)
-            .arg(source);
-        let Ok(status) = command.args(["-ldl", "-lpthread"]).status() else {
-            println!("skipped: there is no cc (Debian: apt-get install gcc)");
-            return None;
-        };
-        assert!(status.success(), "the shim compiles");
+        shim("tests/shim/disk.c", &library)?;
         let (record, fail) = (folder.path().join("record"), folder.path().join("fail"));
         fs::write(&fail, [0; 12]).unwrap();
         Some(Self { library, record, fail, _folder: folder })

@@ -23,14 +23,13 @@ mod tail;
 mod terminal;
 mod token;
 
-use std::path::Path;
-
 use tempfile::TempDir;
 
 use crate::support::{
     client::Reply,
     gateway::sqlite3,
-    process::{LONGEST_WAIT, Process, moorgate, run},
+    process::{Process, moorgate, run},
+    wait::{until_query, until_some},
 };
 
 /// Asking again and again must neither be refused nor use up anything.
@@ -40,30 +39,11 @@ const NO_LIMITS: [(&str, &str); 2] = [
 ];
 const WRONG_CODE: &str = "not a code";
 
-/// Waits until a query on the database says this.
-async fn wait_for(database: &Path, query: &str, expected: &str) {
-    let looking = async {
-        while sqlite3(database, query) != expected {
-            tokio::task::yield_now().await;
-        }
-    };
-    let found = tokio::time::timeout(LONGEST_WAIT, looking).await;
-    assert!(found.is_ok(), "{query}: {expected:?} is expected, but it stays {:?}", sqlite3(database, query));
-}
-
 /// Asks until the status is `status`. What operators do holds within a second, but how long a busy machine takes for a second's
 /// work nobody knows: `sqlite::memory` has the time after which the server looks, and a test of that.
 async fn until_status(status: u16, mut ask: impl AsyncFnMut() -> Reply) -> Reply {
-    let asking = async {
-        loop {
-            let reply = ask().await;
-            if reply.status == status {
-                return reply;
-            }
-        }
-    };
-    let reply = tokio::time::timeout(LONGEST_WAIT, asking).await;
-    reply.unwrap_or_else(|_| panic!("it never becomes {status}"))
+    let ask = async || Some(ask().await).filter(|reply| reply.status == status);
+    until_some(&format!("an answer with {status}"), ask).await
 }
 
 /// What the label of a client is in the table for people.

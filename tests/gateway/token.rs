@@ -1,6 +1,6 @@
 //! Bearer tokens: how they are shown, taken over from an older gateway, and ended.
 
-use crate::support::{client::Reply, gateway::Gateway, raw::soon};
+use crate::support::{client::Reply, gateway::Gateway, wait::until};
 
 mod bearer;
 mod blank;
@@ -26,8 +26,7 @@ async fn is_let_in(gateway: &Gateway, token: &str) -> bool {
 
 /// Waits until an edit by another process is seen.
 async fn until_refused(gateway: &Gateway, token: &str) {
-    let refused = async { while is_let_in(gateway, token).await {} };
-    soon(refused).await;
+    until("the token is refused", async || !is_let_in(gateway, token).await).await;
 }
 
 /// Lowercase hex SHA-256.

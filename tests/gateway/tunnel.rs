@@ -7,10 +7,12 @@ mod up;
 
 use std::path::Path;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::support::{
-    fake_tunnel::FakeTunnel,
+    fake_tunnel::{FakeTunnel, Run, command_lines, is_running},
     process::{Process, moorgate},
-    raw::soon,
+    wait::{until, until_is},
 };
 
 /// A secret of a tunnel.
@@ -42,6 +44,12 @@ fn start(folder: &Path, fake: &FakeTunnel, env: &[(&str, String)]) -> Process {
     Process::spawn(command, folder)
 }
 
+/// `kill -9`.
+fn kill(pid: u32) {
+    let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+}
+
 /// What `/health` says of the tunnel.
 async fn state(process: &Process) -> String {
     let health = process.client.get("/health").await.json();
@@ -50,5 +58,11 @@ async fn state(process: &Process) -> String {
 
 /// Waits until `/health` says this of the tunnel.
 async fn until_state(process: &Process, expected: &str) {
-    soon(async { while state(process).await != expected {} }).await;
+    until_is("the state of the tunnel", expected, async || state(process).await).await;
+}
+
+/// Waits until a program and all of its group are gone. Its zombies may be nobody's.
+async fn until_gone(run: &Run) {
+    let gone = async || !is_running(run.pid) && command_lines(run.group).is_empty();
+    until("the program and its guard are gone", gone).await;
 }

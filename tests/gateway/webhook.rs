@@ -13,6 +13,7 @@ use crate::support::{
     client::Reply,
     gateway::Gateway,
     raw::{Raw, soon},
+    wait::until_some,
 };
 
 /// As many messages a minute as the test likes.
@@ -58,16 +59,15 @@ async fn until_asked(gateway: &Gateway, calls: usize) {
 
 /// Sends a message again for as long as its key runs: what the sender gets in the end.
 async fn until_answered(gateway: &Gateway, token: &str, key: &str, message: &str) -> Reply {
-    soon(async {
-        loop {
-            let reply = gateway.client.post(token, Some(key), message).await;
-            if reply.status != 409 {
-                return reply;
-            }
-            reply.assert_is(409, STILL_RUNNING);
+    let post = async || {
+        let reply = gateway.client.post(token, Some(key), message).await;
+        if reply.status != 409 {
+            return Some(reply);
         }
-    })
-    .await
+        reply.assert_is(409, STILL_RUNNING);
+        None
+    };
+    until_some("the work on a key comes to an end", post).await
 }
 
 /// Fails unless this is the answer to "hello", sent again.

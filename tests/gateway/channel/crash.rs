@@ -19,6 +19,7 @@ use crate::support::{
     process::{LONGEST_WAIT, Process},
     random::{Random, seed},
     sender::{env_of, undated_message, whatsapp, whatsapp_call, whatsapp_payload},
+    wait::until_query,
 };
 
 const KILLS: usize = 50;
@@ -145,12 +146,7 @@ async fn after_fifty_kills_every_acknowledged_message_was_answered_once_and_in_o
 /// Waits until nothing is left to do.
 async fn settle(process: &Process) {
     let left = "SELECT (SELECT count(*) FROM message WHERE state IN ('accepted', 'running')) + (SELECT count(*) FROM delivery WHERE state = 'due')";
-    let done = async {
-        while sqlite3(&process.database, left) != "0" {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(LONGEST_WAIT * 2, done).await.expect("everything is answered in the end");
+    until_query(&process.database, left, "0").await;
 }
 
 fn check(process: &Process, platform: &Platform) {

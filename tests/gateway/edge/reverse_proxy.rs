@@ -10,8 +10,8 @@ use crate::support::{
     client::{Client, Reply},
     gateway::Gateway,
     process::{Running, free_address},
-    raw::soon,
     tool,
+    wait::until,
 };
 
 const TRUST: [(&str, &str); 2] =
@@ -54,7 +54,7 @@ async fn assert_clients_are_told_apart(gateway: &Gateway, proxy: SocketAddr) {
 }
 
 async fn until_it_listens(address: SocketAddr) {
-    soon(async { while TcpStream::connect(address).await.is_err() {} }).await;
+    until("the proxy listens", async || TcpStream::connect(address).await.is_ok()).await;
 }
 
 fn is_installed(program: &str) -> bool {

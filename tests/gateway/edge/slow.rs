@@ -13,6 +13,7 @@ use super::metric;
 use crate::support::{
     process::Process,
     raw::{Raw, soon},
+    wait::until_is,
 };
 
 const UNLIMITED: (&str, &str) = ("MOORGATE_GATEWAY__WEBHOOK_RATE_LIMIT_PER_MINUTE", "0");
@@ -100,8 +101,8 @@ async fn idle_connections_past_the_cap_are_refused_and_those_that_are_open_go_on
         }
     }
     let refused = 1000 + 2 - 300;
-    soon(async { while metric(&mut watcher, "zeroclaw_connections_refused_total").await != refused {} })
-        .await;
+    let series = "zeroclaw_connections_refused_total";
+    until_is(series, &refused, async || metric(&mut watcher, series).await).await;
     assert_eq!(metric(&mut watcher, "zeroclaw_connections_open").await, 300);
     assert_eq!(paired.ask(&post).await.status, 200);
     for mut connection in crowd.split_off(298) {

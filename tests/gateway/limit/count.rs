@@ -4,11 +4,7 @@ use moorgate::provider::ProviderError;
 use reqwest::RequestBuilder;
 
 use super::{WEBHOOK_LIMIT, assert_refused, hits, open_gateway, post, secs};
-use crate::support::{
-    client::Reply,
-    gateway::Gateway,
-    raw::{self, until},
-};
+use crate::support::{client::Reply, gateway::Gateway, raw, wait::until_is};
 
 const LIMIT: u32 = 11;
 const SECRET: &str = "swordfish";
@@ -69,7 +65,7 @@ async fn every_admitted_request_is_counted_whatever_becomes_of_it() {
     tally.gateway.model.hold();
     let held = tokio::spawn(tally.request("two", "hello").send());
     tally.counted += 1;
-    until(|| hits(&tally.gateway) == tally.counted).await;
+    until_is("hits on record", &tally.counted, async || hits(&tally.gateway)).await;
     tally.send(tally.request("two", "hello"), 409).await;
     tally.send(tally.request("three", "hello"), 503).await;
     tally.gateway.model.release();

@@ -1,7 +1,7 @@
 //! The window: when a request is admitted, and what the client is told.
 
 use super::{OPEN, PAIR_LIMIT, WEBHOOK_LIMIT, assert_refused, hits, open_gateway, post, secs};
-use crate::support::{client::Reply, gateway::Gateway, raw::soon};
+use crate::support::{client::Reply, gateway::Gateway, wait::until};
 use std::time::Duration;
 
 fn fields(reply: &Reply) -> (Option<&str>, Option<&str>) {
@@ -114,8 +114,7 @@ async fn deleted_hits_are_forgotten_within_a_second() {
     assert_eq!(post(&gateway).await.status, 200);
     assert_refused(&post(&gateway).await, 60);
     gateway.sql("DELETE FROM rate_hit");
-    let admitted = async { while post(&gateway).await.status == 429 {} };
-    soon(admitted).await;
+    until("a post is admitted", async || post(&gateway).await.status != 429).await;
     assert_refused(&post(&gateway).await, 60);
 }
 

@@ -7,8 +7,9 @@ use tokio::{net::TcpStream, task::JoinSet};
 
 use super::{NO_LIMITS, tokens, until_status};
 use crate::support::{
-    process::{Ended, LONGEST_WAIT, Process, Running, free_address, moorgate, run},
+    process::{Ended, Process, Running, free_address, moorgate, run},
     transaction::Transaction,
+    wait::until,
 };
 
 /// The code that `moorgate pair` prints in this folder.
@@ -129,8 +130,8 @@ async fn a_server_can_be_started_while_pair_is_at_work_on_its_database() {
     let mut serve = moorgate(folder.path());
     serve.args(["serve", "--host", &host, "--port", &port]).envs([patient]).stdout(Stdio::piped());
     let mut server = Running::spawn(&mut serve);
-    let begun = async { while TcpStream::connect(address).await.is_err() && !server.has_ended() {} };
-    tokio::time::timeout(LONGEST_WAIT, begun).await.expect("it listens, or ends");
+    let begun = async || TcpStream::connect(address).await.is_ok() || server.has_ended();
+    until("the server listens, or ends", begun).await;
     drop(transaction);
     let banner = server.line();
     assert!(banner.is_some(), "the server did not start: exit code {:?}", server.wait().code());

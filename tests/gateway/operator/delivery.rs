@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     message::{Chat, with},
     shape::{assert_refused, json, printed},
-    sqlite3, wait_for,
+    sqlite3, until_query,
 };
 use crate::support::platform::Behaviour;
 
@@ -30,7 +30,7 @@ async fn a_reply_that_was_given_up_goes_out_whole_when_it_is_tried_again() {
     let chat = Chat::start();
     chat.platform.always(Behaviour::Refuse(400, None));
     chat.say("wamid.1", &long()).await;
-    wait_for(&chat.process.database, STATES, "dead:refused dead:earlier_part_dead dead:earlier_part_dead")
+    until_query(&chat.process.database, STATES, "dead:refused dead:earlier_part_dead dead:earlier_part_dead")
         .await;
     let dead = json(&chat.folder, &["delivery", "list", "--state", "dead"]);
     let texts: Vec<&str> = (0..3).rev().map(|at| dead[at]["text"].as_str().unwrap()).collect();
@@ -51,7 +51,7 @@ async fn a_reply_that_was_given_up_goes_out_whole_when_it_is_tried_again() {
     assert_eq!(json(&chat.folder, &["delivery", "retry", "1"]), json!(again));
     chat.platform.wait_for_texts(3).await;
     assert_eq!(chat.platform.texts(), texts);
-    wait_for(&chat.process.database, STATES, "sent sent sent").await;
+    until_query(&chat.process.database, STATES, "sent sent sent").await;
     let reason = "delivery 2 is sent: that is final";
     assert_refused(&chat.folder, &["delivery", "retry", "2"], reason);
     assert_refused(&chat.folder, &["delivery", "discard", "2", "--yes"], reason);
@@ -62,7 +62,7 @@ async fn a_reply_that_waits_is_discarded_with_the_parts_behind_it() {
     let chat = Chat::start();
     chat.platform.always(Behaviour::Refuse(500, Some(3600)));
     chat.say("wamid.1", &long()).await;
-    wait_for(&chat.process.database, STATES, "due:overloaded due due").await;
+    until_query(&chat.process.database, STATES, "due:overloaded due due").await;
     assert_eq!(json(&chat.folder, &["delivery", "list", "--state", "due", "--limit", "1"])[0]["id"], 3);
     assert_eq!(json(&chat.folder, &["delivery", "show", "1"])["next_attempt_at"], "TIME");
     let said = printed(&chat.folder, &["delivery", "discard", "2", "--yes"]);
@@ -74,7 +74,7 @@ async fn a_reply_that_waits_is_discarded_with_the_parts_behind_it() {
     chat.platform.always(Behaviour::Take);
     assert_eq!(printed(&chat.folder, &["delivery", "retry", "1"]), "Delivery 1 is due again.\n");
     chat.platform.wait_for_texts(1).await;
-    wait_for(&chat.process.database, STATES, "sent dead:discarded dead:earlier_part_dead").await;
+    until_query(&chat.process.database, STATES, "sent dead:discarded dead:earlier_part_dead").await;
     assert_eq!(printed(&chat.folder, &["delivery", "retry", "3"]), "Delivery 3 is due again.\n");
     chat.platform.wait_for_texts(2).await;
 }
@@ -84,7 +84,7 @@ async fn a_reply_that_is_being_sent_is_left_alone() {
     let chat = Chat::start();
     chat.platform.hold();
     chat.say("wamid.1", "hello").await;
-    wait_for(&chat.process.database, "SELECT run_id IS NOT NULL FROM delivery", "1").await;
+    until_query(&chat.process.database, "SELECT run_id IS NOT NULL FROM delivery", "1").await;
     let reason =
         "delivery 1 is at work just now (or was, when the server was killed: the next start takes it up)";
     assert_refused(&chat.folder, &["delivery", "retry", "1"], reason);

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::shape::{assert_refused, json, printed};
+use super::{
+    shape::{assert_refused, json, printed},
+    until_query,
+};
 use crate::support::{
     model_server::ModelServer,
     platform::Platform,
@@ -153,7 +156,7 @@ async fn a_message_is_shown_with_its_replies() {
     let chat = Chat::start();
     chat.say("wamid.1", "hello").await;
     chat.platform.wait_for_texts(1).await;
-    super::wait_for(&chat.process.database, "SELECT state FROM delivery", "sent").await;
+    until_query(&chat.process.database, "SELECT state FROM delivery", "sent").await;
     let reply = json!({
         "id": 1, "created_at": "TIME", "channel": "whatsapp", "conversation": 1, "message": 1, "kind": "answer",
         "part": 1, "parts": 1, "state": "sent", "attempts": 1, "in_doubt": 0, "next_attempt_at": null,

@@ -12,7 +12,7 @@ use super::{
     database::load::Load,
     message::Chat,
     shape::{json, printed},
-    sqlite3, wait_for,
+    sqlite3, until_query,
 };
 use crate::support::{
     client::Client,
@@ -148,8 +148,8 @@ async fn fill(chat: &Chat) {
     chat.say("wamid.1", "a red bicycle, please").await;
     chat.say_as(IN_DOUBT, "wamid.2", "does it arrive?").await;
     chat.say_as(REFUSED, "wamid.3", "is it sent?").await;
-    wait_for(&chat.process.database, "SELECT count(*) FROM delivery WHERE attempts > 0", "3").await;
-    wait_for(&chat.process.database, "SELECT count(*) > 0 FROM delivery WHERE in_doubt > 0", "1").await;
+    until_query(&chat.process.database, "SELECT count(*) FROM delivery WHERE attempts > 0", "3").await;
+    until_query(&chat.process.database, "SELECT count(*) > 0 FROM delivery WHERE in_doubt > 0", "1").await;
     chat.say_as(REFUSED, "wamid.4", "this one waits").await;
     chat.model.fail(Some(400));
     chat.say("wamid.5", "this one fails").await;

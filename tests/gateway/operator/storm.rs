@@ -1,6 +1,6 @@
 //! Operators who mend what is not broken, while the server is at work.
 
-use super::{message::Chat, shape::command, sqlite3, wait_for};
+use super::{message::Chat, shape::command, sqlite3, until_query};
 use crate::support::{
     platform::Behaviour,
     random::{Random, seed},
@@ -50,7 +50,7 @@ async fn check_all_is_well(chat: &Chat) {
     let database = &chat.process.database;
     let unfinished = "SELECT (SELECT count(*) FROM message WHERE state IN ('accepted', 'running'))
                            + (SELECT count(*) FROM delivery WHERE state = 'due')";
-    wait_for(database, unfinished, "0").await;
+    until_query(database, unfinished, "0").await;
     let sent = sqlite3(database, "SELECT count(*) FROM delivery WHERE state = 'sent'");
     assert_eq!(chat.platform.texts().len().to_string(), sent, "each was sent once");
     let states = sqlite3(

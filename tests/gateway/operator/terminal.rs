@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use tempfile::TempDir;
 
-use super::{command::new_token, database, message::Chat, sqlite3, tokens, wait_for};
+use super::{command::new_token, database, message::Chat, sqlite3, tokens, until_query};
 use crate::support::{
     process::{Process, moorgate},
     terminal::Terminal,
@@ -70,7 +70,7 @@ async fn keys_are_forgotten_replies_discarded_and_backups_restored_if_the_answer
     chat.platform.always(crate::support::platform::Behaviour::Refuse(500, Some(3600)));
     chat.say("wamid.1", "hello").await;
     let due = "SELECT state || error_class FROM delivery";
-    wait_for(&chat.process.database, due, "dueoverloaded").await;
+    until_query(&chat.process.database, due, "dueoverloaded").await;
     let folder = chat.folder.path();
     let discard = ["delivery", "discard", "1"];
     let question = "Discard delivery 1? It and the parts behind it are not sent any more.";

@@ -7,7 +7,7 @@ use super::{
     NO_LIMITS,
     command::new_token,
     shape::{assert_refused, command, json, printed},
-    tokens, until_status, wait_for,
+    tokens, until_query, until_status,
 };
 use crate::support::process::Process;
 
@@ -49,7 +49,7 @@ async fn a_token_can_be_made_that_ends_by_itself() {
     assert_eq!(made, json!({ "id": 2, "label": "for ever", "token": "TOKEN", "expires_at": null }));
 
     let short = printed(&folder, &["token", "create", "--label", "short", "--ttl", "1s"]);
-    wait_for(&process.database, "SELECT state FROM v_token WHERE label = 'short'", "expired").await;
+    until_query(&process.database, "SELECT state FROM v_token WHERE label = 'short'", "expired").await;
     assert_eq!(process.client.post(short.trim(), None, "hello").await.status, 401);
     assert_eq!(json(&folder, &["token", "list"])[0]["state"], "expired");
 }

@@ -10,7 +10,8 @@ use crate::support::{
     gateway::sqlite3,
     model_server::ModelServer,
     process::Process,
-    raw::{soon, until},
+    raw::soon,
+    wait::{until, until_query},
 };
 
 const CLIENTS: usize = 16;
@@ -66,7 +67,7 @@ async fn a_shutdown_under_load_cuts_no_answer_and_each_that_was_given_is_on_disk
     for number in 0..CLIENTS {
         clients.spawn(post_until_gone(Client::new(process.address), token.clone(), number));
     }
-    until(|| on_record(&process).len() >= 200).await;
+    until("200 answers", async || on_record(&process).len() >= 200).await;
     process.signal("TERM");
     let all = soon(clients.join_all()).await;
     assert_eq!(process.wait().code(), Some(0));
@@ -91,12 +92,12 @@ async fn a_second_signal_under_load_loses_nothing_that_was_accepted() {
     for number in 0..CLIENTS {
         clients.spawn(post_until_gone(Client::new(process.address), token.clone(), number));
     }
-    until(|| on_record(&process).len() >= 50).await;
+    until("50 answers", async || on_record(&process).len() >= 50).await;
     model.hold();
     let running = "SELECT count(*) FROM message WHERE state = 'running'";
-    until(|| sqlite3(&process.database, running) == CLIENTS.to_string()).await;
+    until_query(&process.database, running, &CLIENTS.to_string()).await;
     process.signal("TERM");
-    until(|| process.logged().contains("stopping")).await;
+    until("it is stopping", async || process.logged().contains("stopping")).await;
     process.signal("TERM");
     assert_eq!(process.wait().code(), Some(130));
     let answered: BTreeSet<String> =
@@ -107,5 +108,5 @@ async fn a_second_signal_under_load_loses_nothing_that_was_accepted() {
     model.release();
     let process = Process::start(folder.path(), &env);
     let unfinished = "SELECT count(*) FROM message WHERE state <> 'answered'";
-    until(|| sqlite3(&process.database, unfinished) == "0").await;
+    until_query(&process.database, unfinished, "0").await;
 }

@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use super::LONGEST_WAIT;
 use crate::support::{
     process::{Process, moorgate},
-    raw::{soon, until},
     transaction::Transaction,
+    wait::{until, until_is},
 };
 
 /// The socket of a service manager.
@@ -105,17 +105,17 @@ async fn a_writer_that_is_stuck_stops_the_signs_of_life_until_it_goes_on() {
     let process = manager.start(folder.path(), &[patience]);
     manager.wait_for("READY=1");
     let held = Transaction::begin(&process.database);
-    soon(async { while heart(&process).await != "error" {} }).await;
+    until_is("the state of the heartbeat", "error", async || heart(&process).await).await;
     manager.drain();
     // Each heartbeat that fails is logged, and comes after the time for it was over.
     let failed = || process.logged().matches("the writer does not answer").count();
     let more = failed() + 2;
-    until(|| failed() >= more).await;
+    until("heartbeats fail", async || failed() >= more).await;
     assert_eq!(manager.drain(), [""; 0], "nothing is alive that does not write");
     assert_eq!(process.client.get("/health").await.status, 200, "it answers all the same");
     drop(held);
     manager.wait_for("WATCHDOG=1");
-    soon(async { while heart(&process).await != "ok" {} }).await;
+    until_is("the state of the heartbeat", "ok", async || heart(&process).await).await;
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn a_database_that_somebody_holds_is_no_reason_to_be_started_again() {
     let process = manager.start(folder.path(), &[("MOORGATE_DATABASE__BUSY_TIMEOUT_MS", "10")]);
     manager.wait_for("READY=1");
     let _held = Transaction::begin(&process.database);
-    soon(async { while heart(&process).await != "error" {} }).await;
+    until_is("the state of the heartbeat", "error", async || heart(&process).await).await;
     manager.drain();
     assert_eq!(manager.next(), "WATCHDOG=1");
     assert_eq!(heart(&process).await, "error");

@@ -7,11 +7,12 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{LONGEST_WAIT, Running, moorgate};
+use super::{Running, moorgate};
 use crate::support::{
     client::Client,
     model_server::ModelServer,
     process::{Process, free_address},
+    wait::until,
 };
 
 const API_KEY: &str = "sk-never-to-be-seen";
@@ -40,29 +41,33 @@ async fn be_busy(process: &Process, model: &ModelServer) -> String {
 /// Failure 34: phone numbers and message texts in logs at INFO.
 #[tokio::test]
 async fn logs_go_to_standard_error_and_no_secret_goes_anywhere() {
-    let (folder, model) = (TempDir::new().unwrap(), ModelServer::start());
-    let secrets = [
-        ("MOORGATE_PROVIDER__API_KEY", API_KEY),
-        ("MOORGATE_CHANNELS_CONFIG__WEBHOOK__SECRET", SECRET),
-        ("MOORGATE_OBSERVABILITY__LOG_LEVEL", "trace"),
-    ];
-    let mut process = Process::start(folder.path(), &[&model.env("model")[..], &secrets].concat());
-    let token = be_busy(&process, &model).await;
-    let cmdline = fs::read_to_string(format!("/proc/{}/cmdline", process.id())).unwrap();
-    process.signal("TERM");
-    assert_eq!(process.wait().code(), Some(0));
+    let mut codes_seen = Vec::new();
+    for _ in 0..2 {
+        let (folder, model) = (TempDir::new().unwrap(), ModelServer::start());
+        let secrets = [
+            ("MOORGATE_PROVIDER__API_KEY", API_KEY),
+            ("MOORGATE_CHANNELS_CONFIG__WEBHOOK__SECRET", SECRET),
+            ("MOORGATE_OBSERVABILITY__LOG_LEVEL", "trace"),
+        ];
+        let mut process = Process::start(folder.path(), &[&model.env("model")[..], &secrets].concat());
+        let token = be_busy(&process, &model).await;
+        let cmdline = fs::read_to_string(format!("/proc/{}/cmdline", process.id())).unwrap();
+        process.signal("TERM");
+        assert_eq!(process.wait().code(), Some(0));
 
-    assert_eq!(process.printed_more(), [""; 0], "standard output is the banner's alone");
-    let log = process.logged();
-    for said in ["a turn failed", "a client is locked out of pairing", "stopping"] {
-        assert!(log.contains(said), "{said} is not in the log");
+        assert_eq!(process.printed_more(), [""; 0], "standard output is the banner's alone");
+        let log = process.logged();
+        for said in ["a turn failed", "a client is locked out of pairing", "stopping"] {
+            assert!(log.contains(said), "{said} is not in the log");
+        }
+        for secret in [API_KEY, SECRET, MESSAGE, token.as_str(), &token[3..]] {
+            assert!(!log.contains(secret) && !cmdline.contains(secret), "{secret} can be seen");
+        }
+        let code = process.code.clone().unwrap();
+        codes_seen.push(log.contains(&code).then_some(code));
     }
-    for secret in [API_KEY, SECRET, MESSAGE, token.as_str(), &token[3..]] {
-        assert!(!log.contains(secret) && !cmdline.contains(secret), "{secret} can be seen");
-    }
-    let code = process.code.as_ref().unwrap();
-    let after_the_time = |line: &str| line.split_once(' ').is_some_and(|(_time, rest)| rest.contains(code));
-    assert!(!log.lines().any(after_the_time), "the code {code} is in the log");
+    // Six digits may stand in a moment or a number by chance, but not those of both runs.
+    assert!(codes_seen.contains(&None), "codes are in the log: {codes_seen:?}");
 }
 
 #[tokio::test]
@@ -88,9 +93,8 @@ async fn a_banner_that_cannot_be_written_stops_nothing() {
         command.args(["--host", &address.ip().to_string(), "--port", &address.port().to_string()]);
         let mut running = Running::spawn(command.stdout(output).stderr(Stdio::null()));
         let client = Client::new(address);
-        let ready =
-            async { while client.try_send(client.request(http::Method::GET, "/ready")).await.is_err() {} };
-        tokio::time::timeout(LONGEST_WAIT, ready).await.expect("it starts");
+        let ready = async || client.try_send(client.request(http::Method::GET, "/ready")).await.is_ok();
+        until("it starts", ready).await;
         assert_eq!(client.get("/health").await.status, 200);
         running.signal("TERM");
         assert_eq!(running.wait().code(), Some(0));

@@ -5,20 +5,17 @@ use std::{io::ErrorKind, net::SocketAddr};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use super::LONGEST_WAIT;
-use crate::support::{client::Client, gateway::sqlite3, model_server::ModelServer, process::Process};
+use crate::support::{
+    client::Client, gateway::sqlite3, model_server::ModelServer, process::Process, wait::until,
+};
 
 /// Waits until nobody listens there any more.
 async fn wait_for_refusal(address: SocketAddr) {
-    let connecting = async {
-        loop {
-            match TcpStream::connect(address).await {
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => return,
-                _ => {}
-            }
-        }
+    let refused = async || {
+        let connected = TcpStream::connect(address).await;
+        connected.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
     };
-    tokio::time::timeout(LONGEST_WAIT, connecting).await.expect("new connections are refused");
+    until("new connections are refused", refused).await;
 }
 
 /// Failure 32: SIGTERM is ignored or cuts answers.
@@ -123,8 +120,7 @@ async fn a_client_that_hangs_up_does_not_stop_the_work() {
     assert_eq!(open_connections(&other).await, 3);
     caller.abort();
     drop(leaving);
-    let gone = async { while open_connections(&other).await > 2 {} };
-    tokio::time::timeout(LONGEST_WAIT, gone).await.expect("the gateway sees that the client is gone");
+    until("the gateway sees that the client is gone", async || open_connections(&other).await <= 2).await;
     assert_eq!(process.client.post(&token, Some("order-1"), "hello").await.status, 409, "the work goes on");
 
     model.release();

@@ -14,9 +14,9 @@ use crate::support::{
     client::Reply,
     gateway::Gateway,
     platform::{Behaviour, Platform},
-    process::LONGEST_WAIT,
     raw::Raw,
     sender::{undated_message, whatsapp, whatsapp_call, whatsapp_payload},
+    wait::{until, until_is},
 };
 
 /// An address that the model knows nothing of, for what the driver itself asks.
@@ -46,6 +46,10 @@ impl Drive {
             ("gateway.pairing_code_max_failures", &failures),
             ("gateway.idempotency_max_keys", &kept),
             ("gateway.rate_limit_max_keys", "1000000"),
+            // What is thought about waits for as many steps as come in between, however long they take.
+            ("gateway.request_timeout_secs", "3600"),
+            ("provider.timeout_secs", "3600"),
+            ("database.busy_timeout_ms", "60000"),
         ]);
         let gateway = Gateway::start_with(&settings).await;
         let token = gateway.client.seen_from(APART).paired(gateway.code.as_ref().unwrap()).await;
@@ -223,30 +227,21 @@ impl Drive {
         self.model.revoke(token);
         // The gateway has seen the edit as soon as it knows the token that came with it.
         let headers = format!("Authorization: Bearer {marker}\r\n");
-        let seen = async {
-            loop {
-                self.probes += 1;
-                let [_, high, middle, low] = self.probes.to_be_bytes();
-                let address = Ipv4Addr::new(127, 10 + high, middle, low);
-                let request = request_with(&headers, "{");
-                let mut connection = Raw::connect_from(address, self.gateway().address()).await;
-                if connection.ask(request).await.status != 401 {
-                    return;
-                }
-            }
+        let seen = async || {
+            self.probes += 1;
+            let [_, high, middle, low] = self.probes.to_be_bytes();
+            let address = Ipv4Addr::new(127, 10 + high, middle, low);
+            let mut connection = Raw::connect_from(address, self.gateway().address()).await;
+            connection.ask(request_with(&headers, "{")).await.status != 401
         };
-        tokio::time::timeout(LONGEST_WAIT, seen).await.expect("an edit is seen");
+        until("an edit is seen", seen).await;
     }
 
     /// Waits for what happens in the background.
     async fn until_visible(&mut self) {
         let expected = self.model.visible();
-        let waits = async {
-            while self.look.visible(self.model.now) != expected {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(LONGEST_WAIT, waits).await.ok();
+        let now = self.model.now;
+        until_is("what the database shows", &expected, async || self.look.visible(now)).await;
     }
 
     async fn connect(&self, client: usize) -> Raw {

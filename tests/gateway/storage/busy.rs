@@ -8,8 +8,9 @@ use std::{
 
 use super::{OPEN, assert_answered, assert_replayed, assert_unavailable, post};
 use crate::support::{
-    gateway::Gateway,
-    raw::{self, until},
+    gateway::{Gateway, until_sql},
+    raw,
+    wait::until,
 };
 
 const SHORT: (&str, &str) = ("database.busy_timeout_ms", "20");
@@ -88,7 +89,7 @@ async fn a_gateway_is_ready_again_by_itself() {
     let holder = Holder::take(&gateway.database());
     assert_unavailable(&post(&gateway, "order-1").await, 1);
     holder.release();
-    raw::soon(async { while gateway.client.get("/ready").await.status != 200 {} }).await;
+    until("it is ready", async || gateway.client.get("/ready").await.status == 200).await;
 }
 
 /// Failure 18: the code was consumed before the token was durable.
@@ -113,7 +114,7 @@ async fn no_request_is_answered_whose_hit_is_not_on_disk() {
     assert_answered(&gateway.client.send(request("order-1", "hello")).await);
     gateway.model.hold();
     let held = tokio::spawn(request("order-2", "hello").send());
-    until(|| gateway.sql("SELECT count(*) FROM message WHERE state = 'running'") == "1").await;
+    until_sql(&gateway, "SELECT count(*) FROM message WHERE state = 'running'", "1").await;
 
     let holder = Holder::take(&gateway.database());
     for (request, otherwise) in [
@@ -182,13 +183,13 @@ async fn an_answer_that_cannot_be_written_is_kept_until_it_can() {
     gateway.model.hold();
     let client = gateway.client.clone();
     let posted = tokio::spawn(async move { client.post("", Some("order-1"), "hello").await });
-    until(|| gateway.sql("SELECT count(*) FROM message WHERE state = 'running'") == "1").await;
+    until_sql(&gateway, "SELECT count(*) FROM message WHERE state = 'running'", "1").await;
     let holder = Holder::take(&gateway.database());
     gateway.model.release();
     assert_unavailable(&posted.await.unwrap(), 1);
     holder.release();
 
-    until(|| gateway.sql("SELECT state FROM message") == "answered").await;
+    until_sql(&gateway, "SELECT state FROM message", "answered").await;
     assert_replayed(&post(&gateway, "order-1").await, "hello!", "test-model-1");
     assert_eq!(gateway.model.calls(), 1);
 }

@@ -15,8 +15,8 @@ use super::{assert_unavailable, failure::limit_files};
 use crate::support::{
     client::{Client, Reply},
     process::{LONGEST_WAIT, Process, moorgate, run},
-    raw::soon,
     skip::skip,
+    wait::{until, until_some},
 };
 
 const ENV: [(&str, &str); 2] = [
@@ -56,12 +56,11 @@ async fn fill_up(gateway: &Process) -> Filled {
     }
     assert!(filled.answered.len() > 8, "some were answered before it was full");
     // There may be room for a little: the probe of a moment later finds it, and the next message does not.
-    let not_ready = async {
-        while gateway.client.get("/ready").await.status != 503 {
-            gateway.client.post("", None, "one more").await;
-        }
+    let not_ready = async || {
+        gateway.client.post("", None, "one more").await;
+        gateway.client.get("/ready").await.status == 503
     };
-    tokio::time::timeout(LONGEST_WAIT, not_ready).await.expect("it says that it is full");
+    until("it says that it is full", not_ready).await;
     filled
 }
 
@@ -161,17 +160,13 @@ async fn a_real_disk_that_fills_up_is_found_by_doctor_and_is_over_when_there_is_
     let filled = fill_up(&gateway).await;
     disk.fill_the_rest();
     // What is in the journal makes way now and then, and then there is room for a little.
-    let found = soon(async {
-        loop {
-            gateway.client.post("", None, "one more").await;
-            let (code, found) = disk.doctor(folder.path(), &gateway);
-            assert_eq!(code, Some(74), "{found}");
-            if found.contains("error    server ") {
-                return found;
-            }
-        }
-    })
-    .await;
+    let look = async || {
+        gateway.client.post("", None, "one more").await;
+        let (code, found) = disk.doctor(folder.path(), &gateway);
+        assert_eq!(code, Some(74), "{found}");
+        Some(found).filter(|found| found.contains("error    server "))
+    };
+    let found = until_some("doctor finds the server not ready", look).await;
     for line in [
         "error    disk space     0 MiB are free in ",
         "error    server         it runs, but is not ready: storage",

@@ -9,7 +9,7 @@ use reqwest::{
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use super::process::LONGEST_WAIT;
+use super::{process::LONGEST_WAIT, wait::pause};
 
 /// Posts to one gateway.
 #[derive(Clone)]
@@ -99,6 +99,7 @@ impl Client {
                 if reply.status != 409 {
                     return reply;
                 }
+                pause().await;
             }
         };
         tokio::time::timeout(LONGEST_WAIT, posts).await.expect("the work comes to an end")

@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::raw::until;
+use super::wait::until;
 
 const SCRIPT: &str = include_str!("../../fixtures/fake_tunnel.py");
 
@@ -68,7 +68,7 @@ impl FakeTunnel {
 
     /// Waits until the programs have written this.
     pub async fn until_written(&self, name: &str) -> String {
-        until(|| self.file(name).exists()).await;
+        until(&format!("a program writes {name}"), async || self.file(name).exists()).await;
         fs::read_to_string(self.file(name)).unwrap()
     }
 

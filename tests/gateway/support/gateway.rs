@@ -12,7 +12,12 @@ use moorgate::{
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{client::Client, model::TestModel, process::LONGEST_WAIT, raw::soon, time::TestClock};
+use super::{
+    client::Client,
+    model::TestModel,
+    time::TestClock,
+    wait::{until_is, until_query},
+};
 
 /// A running gateway.
 pub struct Gateway {
@@ -182,7 +187,7 @@ impl Gateway {
 
     /// Scrapes until a series has a value.
     pub async fn until_metric(&self, series: &str, value: u64) {
-        soon(async { while self.metric(series).await != value {} }).await;
+        until_is(series, &value, async || self.metric(series).await).await;
     }
 
     pub fn database(&self) -> PathBuf {
@@ -212,13 +217,7 @@ async fn start(config: &Config, clock: &TestClock, model: &TestModel) -> Result<
 
 /// Waits until a query on the database says this.
 pub async fn until_sql(gateway: &Gateway, query: &str, expected: &str) {
-    let looking = async {
-        while gateway.sql(query) != expected {
-            tokio::task::yield_now().await;
-        }
-    };
-    let found = tokio::time::timeout(LONGEST_WAIT, looking).await;
-    assert!(found.is_ok(), "{query}: {expected:?} is expected, but it stays {:?}", gateway.sql(query));
+    until_query(&gateway.database(), query, expected).await;
 }
 
 /// Runs Debian's `sqlite3` as an operator would.

@@ -17,3 +17,4 @@ pub mod terminal;
 pub mod time;
 pub mod tool;
 pub mod transaction;
+pub mod wait;

@@ -17,7 +17,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::{client::Client, gateway::sqlite3};
+use super::{client::Client, wait::until_query};
 
 /// The longest that anything is waited for. A machine that is so busy that this is not enough does nothing else either.
 pub const LONGEST_WAIT: Duration = Duration::from_mins(2);
@@ -205,12 +205,7 @@ impl Process {
     /// Waits until the message that reads so is on record in this state.
     pub async fn wait_for_state(&self, message: &str, state: &str) {
         let select = format!("SELECT state FROM message WHERE text = '{message}'");
-        let look = async {
-            while sqlite3(&self.database, &select) != state {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(LONGEST_WAIT, look).await.unwrap_or_else(|_| panic!("{message} is not {state}"));
+        until_query(&self.database, &select, state).await;
     }
 
     /// `kill -9`.

@@ -21,16 +21,6 @@ pub async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(LONGEST_WAIT, future).await.expect("it takes too long")
 }
 
-/// Looks again and again until it holds.
-pub async fn until(holds: impl Fn() -> bool) {
-    let looking = async {
-        while !holds() {
-            tokio::task::yield_now().await;
-        }
-    };
-    soon(looking).await;
-}
-
 /// What a connection is made of.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 

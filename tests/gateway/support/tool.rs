@@ -29,3 +29,13 @@ pub fn in_checkout(place: &str, hint: &str) -> Option<PathBuf> {
     skip(&format!("{place} is not there: {hint}"), REQUIRED);
     None
 }
+
+/// Compiles a source of the checkout to a library that is put in front of the C library (`LD_PRELOAD`); `None` where there is no
+/// compiler, which is said.
+pub fn shim(source: &str, library: &Path) -> Option<()> {
+    let mut command = Command::new(on_path("cc", "Debian: apt-get install gcc")?);
+    command.args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o"]).arg(library);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(source)).args(["-ldl", "-lpthread"]);
+    assert!(command.status().unwrap().success(), "{source} compiles");
+    Some(())
+}

@@ -111,6 +111,7 @@ async fn ask_everything(process: &Process, model: &ModelServer) -> String {
 /// Failure 34: phone numbers and message texts in logs at INFO.
 #[tokio::test]
 async fn no_log_line_and_no_span_holds_what_a_user_or_an_operator_would_not_show() {
+    let mut codes_seen = Vec::new();
     for format in ["text", "json"] {
         let (folder, receiver) = (TempDir::new().unwrap(), Receiver::start());
         let (model, platform) = (ModelServer::start(), Platform::start());
@@ -127,20 +128,21 @@ async fn no_log_line_and_no_span_holds_what_a_user_or_an_operator_would_not_show
         process.signal("TERM");
         assert_eq!(process.wait().code(), Some(0));
 
-        let (log, pushed) = (process.logged(), receiver.seen());
+        let log = process.logged();
         for said in ["a turn failed", "a reply was not sent", "/nextcloud-talk", "key_mismatch"] {
             assert!(log.contains(said), "{said} is not in the log:\n{log}");
         }
         receiver
             .spans(&["POST /webhook", "POST /pair", "chat model", "send linq", "process nextcloud_talk"])
             .await;
-        let code = process.code.clone().unwrap();
+        let (pushed, code) = (receiver.seen(), process.code.clone().unwrap());
         let secrets = [&token[..], &token[3..], sender::APP_SECRET, sender::TALK_SECRET, sender::LINQ_SECRET];
         for canary in CANARIES.into_iter().chain(secrets) {
             assert!(!log.contains(canary), "{canary} is in the log:\n{log}");
             assert!(!pushed.contains(canary), "{canary} was pushed");
         }
-        let after_the_time = |line: &str| line.split_once(' ').is_some_and(|(_, rest)| rest.contains(&code));
-        assert!(format == "json" || !log.lines().any(after_the_time), "the code {code} is in the log");
+        codes_seen.push((log.contains(&code) || pushed.contains(&code)).then_some(code));
     }
+    // Six digits may stand in a moment or a number by chance, but not those of both runs.
+    assert!(codes_seen.contains(&None), "codes can be seen: {codes_seen:?}");
 }

@@ -5,8 +5,9 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use crate::support::{
-    process::{Process, Running, free_address},
+    process::{LONGEST_WAIT, Process, Running, free_address},
     tool,
+    wait::pause,
 };
 
 const PROGRAM: &str = ".otlp-receiver/rotel/rotel-agent";
@@ -38,7 +39,7 @@ async fn a_real_receiver_takes_traces_and_metrics() {
             loop {
                 client.pair(&code).await;
                 client.get("/health").await;
-                tokio::task::yield_now().await;
+                pause().await;
             }
         })
     };
@@ -48,6 +49,6 @@ async fn a_real_receiver_takes_traces_and_metrics() {
             missing.retain(|wanted| !line.contains(wanted));
         }
     });
-    tokio::time::timeout(std::time::Duration::from_mins(1), listening).await.expect("it has them").unwrap();
+    tokio::time::timeout(LONGEST_WAIT, listening).await.expect("it has them").unwrap();
     asking.abort();
 }

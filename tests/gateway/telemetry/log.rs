@@ -11,6 +11,7 @@ use crate::support::{
     model_server::ModelServer,
     process::{Process, Running, moorgate},
     raw::Raw,
+    wait::until,
 };
 
 const JSON: (&str, &str) = ("MOORGATE_OBSERVABILITY__LOG_FORMAT", "json");
@@ -84,10 +85,8 @@ async fn a_client_that_hangs_up_has_its_line_too() {
     let posted = process.client.post_apart(&token, None, "hello");
     model.wait_for_calls("hello", 1).await;
     posted.abort();
-    let hung_up = async {
-        while !process.client.get("/metrics").await.text.contains("zeroclaw_http_requests_hung_up_total 1") {}
-    };
-    tokio::time::timeout(crate::support::process::LONGEST_WAIT, hung_up).await.expect("it is noticed");
+    let hung_up = "zeroclaw_http_requests_hung_up_total 1";
+    until(hung_up, async || process.client.get("/metrics").await.text.contains(hung_up)).await;
     model.release();
     let lines = lines(&mut process);
     assert_eq!(lines.len(), 1, "{lines:?}");

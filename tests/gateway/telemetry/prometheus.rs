@@ -4,7 +4,6 @@ use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -15,9 +14,8 @@ use crate::support::{
     client::Client,
     process::{Process, Running, free_address},
     tool,
+    wait::until_is,
 };
-
-const PATIENCE: Duration = Duration::from_mins(2);
 
 fn start(program: &Path, folder: &TempDir, target: &str) -> (Running, Client) {
     let config = format!(
@@ -64,8 +62,6 @@ async fn a_real_prometheus_scrapes_the_real_program() {
         (r#"count(zeroclaw_writer_commit_seconds_bucket{le="+Inf"})"#, "1"),
     ];
     for (query, wanted) in expected {
-        let looking = async { while value(&prometheus, query).await.as_deref() != Some(wanted) {} };
-        let found = tokio::time::timeout(PATIENCE, looking).await;
-        assert!(found.is_ok(), "{query} is {:?}", value(&prometheus, query).await);
+        until_is(query, &Some(wanted.to_owned()), async || value(&prometheus, query).await).await;
     }
 }

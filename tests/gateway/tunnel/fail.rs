@@ -2,12 +2,11 @@
 
 use tempfile::TempDir;
 
-use super::{TOKEN, provider};
+use super::{TOKEN, provider, until_gone};
 use crate::support::{
-    fake_tunnel::{FakeTunnel, command_lines, is_running},
+    fake_tunnel::FakeTunnel,
     gateway::sqlite3,
     process::{Ended, moorgate, run},
-    raw::until,
 };
 
 const UNAVAILABLE: Option<i32> = Some(69);
@@ -41,7 +40,7 @@ async fn a_tunnel_that_does_not_come_up_exits_69_whatever_it_does_instead() {
             // One that hangs may have been killed before it wrote that it runs.
             if mode == "die" || fake.runs() > 0 {
                 let run = fake.run(0).await;
-                until(|| !is_running(run.pid) && command_lines(run.group).is_empty()).await; // it was killed just now
+                until_gone(&run).await; // it was killed just now
             }
             let database = folder.path().join("moorgate.db");
             assert_eq!(sqlite3(&database, "SELECT count(*) FROM pairing_code"), "0", "no code was issued");

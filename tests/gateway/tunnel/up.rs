@@ -2,20 +2,20 @@
 
 use tempfile::TempDir;
 
-use super::{TOKEN, provider, start, state, until_state};
+use super::{TOKEN, kill, provider, start, state, until_gone, until_state};
 use crate::support::{
     fake_tunnel::{FakeTunnel, command_lines, is_running},
     gateway::sqlite3,
     process::{Process, free_port, moorgate, run},
-    raw::{soon, until},
+    wait::{until, until_query, until_some},
 };
 
 const PUBLIC_URL: &str = "SELECT public_url FROM v_server_run";
 
 /// Waits until the tunnel's address is on record.
 async fn on_record(process: &Process) -> String {
-    until(|| !sqlite3(&process.database, PUBLIC_URL).is_empty()).await;
-    sqlite3(&process.database, PUBLIC_URL)
+    let look = async || Some(sqlite3(&process.database, PUBLIC_URL)).filter(|url| !url.is_empty());
+    until_some("the public address is on record", look).await
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn each_tunnel_comes_up_is_reached_where_it_says_and_ends_with_the_gateway
 
         process.signal("TERM");
         assert_eq!(process.wait().code(), Some(0), "{name}");
-        until(|| !is_running(run.pid) && command_lines(run.group).is_empty()).await; // its zombies may be nobody's
+        until_gone(&run).await;
         assert_eq!(sqlite3(&process.database, PUBLIC_URL), "");
         assert!(!process.logged().contains(TOKEN), "{name}");
     }
@@ -175,12 +175,12 @@ async fn a_program_that_dies_is_noticed_shown_and_run_again() {
     fake.tell("mode", "hang");
     fake.tell("leave", "now");
     until_state(&process, "error").await;
-    until(|| sqlite3(&process.database, PUBLIC_URL).is_empty()).await;
+    until_query(&process.database, PUBLIC_URL, "").await;
     let hanging = fake.run(1).await;
     assert!(!is_running(first.pid));
     assert_eq!(process.client.get("/ready").await.status, 200, "those who come another way are served");
     fake.tell("mode", "up");
-    std::process::Command::new("sh").args(["-c", &format!("kill -9 {}", hanging.pid)]).status().unwrap();
+    kill(hanging.pid);
     let third = fake.run(2).await;
     until_state(&process, "degraded").await;
     assert_eq!(on_record(&process).await, format!("http://127.0.0.1:{}", third.edge));
@@ -210,8 +210,8 @@ async fn a_tunnel_that_is_down_while_its_program_runs_is_begun_again() {
         let process = Process::spawn(command, folder.path());
         let first = fake.run(0).await;
         fake.tell("down", "now");
-        soon(async { while state(&process).await == "ok" {} }).await;
-        until(|| !is_running(first.pid)).await;
+        until("the tunnel is seen to be down", async || state(&process).await != "ok").await;
+        until("the first program is gone", async || !is_running(first.pid)).await;
         fake.untell("down");
         fake.run(1).await;
         until_state(&process, "degraded").await;

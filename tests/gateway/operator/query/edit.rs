@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::{Busy, SETTINGS, TOKEN, another_code, printed, sqlite, sqlite3, statements, wait_for};
+use super::{Busy, SETTINGS, TOKEN, another_code, printed, sqlite, sqlite3, statements, until_query};
 use crate::{
     operator::{message::Chat, until_status},
-    support::{platform::Behaviour, raw::soon},
+    support::{platform::Behaviour, wait::until},
 };
 
 const EDITS: &str = include_str!("../../../../docs/database/edits.sql");
@@ -37,7 +37,7 @@ async fn the_edits_hold_within_a_second_on_a_server_at_work() {
     forget_key(&chat, forget).await;
     edit(&chat, resend, "= 17", &format!("= {dead}"));
     let state = format!("SELECT DISTINCT state FROM delivery WHERE message_id = {dead}");
-    wait_for(&chat.process.database, &state, "sent").await;
+    until_query(&chat.process.database, &state, "sent").await;
     edit(&chat, retry, "= 17", &format!("= {failed}"));
     chat.process.wait_for_state("fails", "answered").await;
     busy.posts.more(50).await;
@@ -51,7 +51,7 @@ async fn given_up_reply(chat: &Chat) -> String {
     chat.platform.always(Behaviour::Refuse(400, None));
     chat.say("wamid.1", &text).await;
     let states = "SELECT group_concat(state) FROM delivery";
-    wait_for(&chat.process.database, states, "dead,dead").await;
+    until_query(&chat.process.database, states, "dead,dead").await;
     chat.platform.always(Behaviour::Take);
     id_of(&chat.process.database, &text)
 }
@@ -100,12 +100,12 @@ async fn empty_window(chat: &Chat, empty: &str) {
     }
     edit(chat, empty, "203.0.113.7", "127.0.0.3");
     let mut since = 1; // hits since the edit count, also those of which the server hears before the edit
-    let emptied = async {
-        while left().await != POSTS_A_MINUTE - since {
-            since += 1;
-        }
+    let emptied = async || {
+        let emptied = left().await == POSTS_A_MINUTE - since;
+        since += 1;
+        emptied
     };
-    soon(emptied).await;
+    until("the window is empty", emptied).await;
 }
 
 async fn withdraw_codes(chat: &Chat, withdraw: &str) {
