@@ -61,6 +61,6 @@ fault-sweep calls="300":
 power-loss cuts="1000":
     MOORGATE_TEST_POWER_CUTS={{cuts}} cargo test --test gateway disk::power -- --nocapture
 
-# `kill -9` at random moments under load
+# `kill -9` at random moments under all kinds of load at once
 crash-test kills="50":
     MOORGATE_TEST_KILLS={{kills}} cargo test --test gateway kills -- --nocapture

@@ -1,7 +1,6 @@
 //! Chat channels: accepted at once, answered once, in order, whatever happens in between.
 
 mod accept;
-mod crash;
 mod edit;
 mod linq;
 mod order;

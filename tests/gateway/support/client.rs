@@ -93,9 +93,14 @@ impl Client {
 
     /// Posts until the key is no longer being worked on.
     pub async fn post_until_done(&self, token: &str, key: &str, message: &str) -> Reply {
+        self.send_until_done(|| self.message(token, Some(key), message)).await
+    }
+
+    /// Sends requests with a key until it is no longer being worked on.
+    pub async fn send_until_done(&self, request: impl Fn() -> RequestBuilder) -> Reply {
         let posts = async {
             loop {
-                let reply = self.post(token, Some(key), message).await;
+                let reply = self.send(request()).await;
                 if reply.status != 409 {
                     return reply;
                 }

@@ -6,8 +6,6 @@ use tokio::time::{Duration, Instant};
 
 use crate::support::client::Reply;
 
-const WINDOW: Duration = Duration::from_mins(1);
-
 /// The model that the gateway asks in a run: so each call and each answer tells its run. The names sort by it.
 pub fn model_of(run: usize) -> String {
     format!("run-{run:03}")
@@ -19,16 +17,21 @@ pub struct Message {
     pub token: String,
     pub key: String,
     pub text: String,
+    /// Whether it is a turn of its client's session.
+    pub in_session: bool,
+    /// When it was first sent, or a little earlier.
+    pub sent: Instant,
     /// The first answer that arrived.
     pub answer: Option<Answer>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Answer {
-    response: String,
+    pub response: String,
     pub model: String,
     /// The run in which it arrived.
     pub seen_in: usize,
+    pub seen: Instant,
 }
 
 impl Answer {
@@ -36,7 +39,7 @@ impl Answer {
         let json = reply.json();
         let text =
             |name: &str| json[name].as_str().unwrap_or_else(|| panic!("no {name}: {reply:?}")).to_owned();
-        Self { response: text("response"), model: text("model"), seen_in }
+        Self { response: text("response"), model: text("model"), seen_in, seen: Instant::now() }
     }
 
     pub fn is_same(&self, other: &Self) -> bool {
@@ -44,27 +47,57 @@ impl Answer {
     }
 }
 
-/// When a request was under way that was admitted.
+/// When a request was under way that was counted.
 #[derive(Debug, Clone, Copy)]
-pub struct Admission {
+pub struct Counted {
     pub sent: Instant,
     pub answered: Instant,
     pub run: usize,
 }
 
+/// The requests that were counted against one client.
+#[derive(Debug, Default)]
+pub struct History(Vec<Counted>);
+
+impl History {
+    pub fn add(&mut self, counted: Counted) {
+        self.0.push(counted);
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// In no window of this length were more than `limit`.
+    pub fn check_limit(&self, client: &str, limit: usize, window: Duration) {
+        let mut counted = self.0.clone();
+        counted.sort_by_key(|counted| counted.answered);
+        for too_many in counted.windows(limit + 1) {
+            let first = too_many.iter().map(|counted| counted.sent).min().unwrap();
+            let span = too_many[limit].answered - first;
+            assert!(span > window, "{client}: {} in {span:?}: {too_many:?}", limit + 1);
+        }
+    }
+
+    fn began(&self) -> Option<usize> {
+        self.0.iter().map(|counted| counted.run).min()
+    }
+}
+
 #[derive(Default)]
 pub struct Ledger {
     pub messages: Vec<Message>,
-    admissions: HashMap<String, Vec<Admission>>,
-    refusals: HashMap<String, usize>, // by token, the run of the last one
+    admissions: HashMap<String, History>, // by token
+    refusals: HashMap<String, usize>,     // by token, the run of the last one
 }
 
 impl Ledger {
     /// Adds a message of a client; says which it is.
-    pub fn add(&mut self, token: &str) -> usize {
+    pub fn add(&mut self, token: &str, in_session: bool) -> usize {
         let number = self.messages.len();
         let (key, text) = (format!("key-{number}"), format!("message {number}"));
-        self.messages.push(Message { token: token.to_owned(), key, text, answer: None });
+        let (token, sent) = (token.to_owned(), Instant::now());
+        self.messages.push(Message { token, key, text, in_session, sent, answer: None });
         number
     }
 
@@ -75,8 +108,8 @@ impl Ledger {
         assert!(first.is_same(answer), "{message:?} got another answer: {answer:?}");
     }
 
-    pub fn admit(&mut self, token: &str, admission: Admission) {
-        self.admissions.entry(token.to_owned()).or_default().push(admission);
+    pub fn admit(&mut self, token: &str, counted: Counted) {
+        self.admissions.entry(token.to_owned()).or_default().add(counted);
     }
 
     pub fn refuse(&mut self, token: &str, run: usize) {
@@ -87,21 +120,11 @@ impl Ledger {
     /// kill.
     pub fn check_limit(&self, limit: usize) {
         for (token, admissions) in &self.admissions {
-            let mut admissions = admissions.clone();
-            admissions.sort_by_key(|admission| admission.answered);
-            for too_many in admissions.windows(limit + 1) {
-                let first = too_many.iter().map(|admission| admission.sent).min().unwrap();
-                let span = too_many[limit].answered - first;
-                assert!(span > WINDOW, "{token}: {} in {span:?}: {too_many:?}", limit + 1);
-            }
+            admissions.check_limit(token, limit, Duration::from_mins(1));
         }
+        let began = |token: &String| self.admissions.get(token)?.began();
         let over_a_kill =
-            self.refusals.iter().filter(|(token, run)| self.began(token).is_some_and(|began| began < **run));
+            self.refusals.iter().filter(|(token, run)| began(token).is_some_and(|began| began < **run));
         assert!(over_a_kill.count() > 0, "no client used up its limit over a kill");
-    }
-
-    /// The run in which a client was first admitted.
-    fn began(&self, token: &str) -> Option<usize> {
-        self.admissions.get(token)?.iter().map(|admission| admission.run).min()
     }
 }

@@ -1,15 +1,18 @@
 //! The clients that post while the gateway is killed.
 
 use std::sync::{
-    Mutex, MutexGuard,
+    Arc, Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
+use reqwest::RequestBuilder;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
     WORKERS,
-    ledger::{Admission, Answer, Ledger},
+    ledger::{Answer, Counted, Ledger, Message},
+    pairing::Pairing,
+    platform::HandedOver,
 };
 use crate::support::{
     client::{Client, Reply},
@@ -17,18 +20,38 @@ use crate::support::{
     random::Random,
 };
 
-/// Enough that no worker runs out of clients.
-const CLIENTS: usize = 300;
+/// What a kill may wait for, and how much of it at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The answer to a message.
+    Answer,
+    /// The answer to a guessed code.
+    Guess,
+    /// A platform was told that its message is there.
+    Receipt,
+    /// A platform got a reply.
+    Reply,
+}
+
+impl Event {
+    /// All of them, with how often each happens in a run that is not killed, at least.
+    pub const ALL: [(Self, usize); 4] =
+        [(Self::Answer, 20), (Self::Guess, 3), (Self::Receipt, 3), (Self::Reply, 3)];
+}
 
 /// What the workers share.
 pub struct Load {
-    pub tokens: Vec<String>,
+    /// The tokens that workers post with: those that were imported, and those of pairings.
+    tokens: Mutex<Vec<String>>,
     ledger: Mutex<Ledger>,
+    pairing: Mutex<Pairing>,
+    pub handed_over: HandedOver,
     /// The client that each worker posts as.
     current: [AtomicUsize; WORKERS],
     next_client: AtomicUsize,
+    addresses: AtomicUsize,
     run: AtomicUsize,
-    answers: watch::Sender<usize>,
+    happened: watch::Sender<[usize; Event::ALL.len()]>,
     cuts_expected: AtomicBool,
 }
 
@@ -43,12 +66,15 @@ enum Outcome {
 impl Load {
     pub fn new() -> Self {
         Self {
-            tokens: (0..CLIENTS).map(|client| format!("zc_{client:064x}")).collect(),
+            tokens: Mutex::default(),
             ledger: Mutex::default(),
+            pairing: Mutex::default(),
+            handed_over: HandedOver::default(),
             current: std::array::from_fn(AtomicUsize::new),
             next_client: AtomicUsize::new(WORKERS),
+            addresses: AtomicUsize::new(0),
             run: AtomicUsize::new(0),
-            answers: watch::Sender::new(0),
+            happened: watch::Sender::default(),
             cuts_expected: AtomicBool::new(false),
         }
     }
@@ -57,22 +83,71 @@ impl Load {
         self.ledger.lock().unwrap()
     }
 
+    pub fn pairing(&self) -> MutexGuard<'_, Pairing> {
+        self.pairing.lock().unwrap()
+    }
+
+    pub fn run(&self) -> usize {
+        self.run.load(Ordering::SeqCst)
+    }
+
+    pub fn add_tokens(&self, tokens: impl IntoIterator<Item = String>) {
+        self.tokens.lock().unwrap().extend(tokens);
+    }
+
     pub fn begin_run(&self, run: usize) {
         self.run.store(run, Ordering::SeqCst);
         self.cuts_expected.store(false, Ordering::SeqCst);
-        self.answers.send_replace(0);
+        self.happened.send_replace(Default::default());
     }
 
-    /// Waits until so many answers have arrived in this run.
-    pub async fn wait_for_answers(&self, answers: usize) {
-        let mut arrived = self.answers.subscribe();
-        let enough = arrived.wait_for(|arrived| *arrived >= answers);
-        tokio::time::timeout(LONGEST_WAIT, enough).await.expect("answers arrive").unwrap();
+    pub fn happened(&self, event: Event) {
+        self.happened.send_modify(|happened| happened[event as usize] += 1);
+    }
+
+    /// Waits until this has happened so often in this run.
+    pub async fn wait_for(&self, event: Event, times: usize) {
+        let mut happened = self.happened.subscribe();
+        let enough = happened.wait_for(|happened| happened[event as usize] >= times);
+        let waited = tokio::time::timeout(LONGEST_WAIT, enough).await;
+        waited.unwrap_or_else(|_| panic!("no {times} of {event:?}")).unwrap();
     }
 
     /// From now on a request may end without a response.
     pub fn expect_cuts(&self) {
         self.cuts_expected.store(true, Ordering::SeqCst);
+    }
+
+    /// The response, or `None` if the gateway was killed.
+    pub async fn send(&self, client: &Client, request: RequestBuilder) -> Option<(Reply, Counted)> {
+        let (run, sent) = (self.run(), Instant::now());
+        match client.try_send(request).await {
+            Ok(reply) => Some((reply, Counted { sent, answered: Instant::now(), run })),
+            Err(error) => {
+                let expected = self.cuts_expected.load(Ordering::SeqCst);
+                assert!(expected, "the gateway cut a request unasked: {error}");
+                None
+            }
+        }
+    }
+
+    /// An address that nothing was sent from yet, so that it is within every limit, and uses up none of anybody's.
+    pub fn unused_address(&self) -> String {
+        let number = self.addresses.fetch_add(1, Ordering::SeqCst);
+        format!("127.{}.{}.{}", 1 + number / 62_500, number / 250 % 250, 1 + number % 250)
+    }
+
+    fn token_of(&self, worker: usize) -> String {
+        self.tokens.lock().unwrap()[self.current[worker].load(Ordering::SeqCst)].clone()
+    }
+
+    /// The worker posts as the next client from now on, if there is one.
+    fn take_next_client(&self, worker: usize) {
+        let clients = self.tokens.lock().unwrap().len();
+        let next = |next: usize| (next < clients).then_some(next + 1);
+        if let Ok(client) = self.next_client.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next) {
+            self.current[worker].store(client, Ordering::SeqCst);
+        }
     }
 
     /// A message for this worker to post: now and then one that was cut, or one that has its answer; mostly a new one.
@@ -82,43 +157,42 @@ impl Load {
         let open = |number: &usize| choice == 0 || ledger.messages[*number].answer.is_none();
         let known: Vec<_> = (0..ledger.messages.len()).filter(open).collect();
         if choice > 2 || known.is_empty() {
-            return ledger.add(&self.tokens[self.current[worker].load(Ordering::SeqCst)]);
+            return ledger.add(&self.token_of(worker), random.below(3) == 0);
         }
         known[random.below(known.len())]
     }
 
     async fn post(&self, client: &Client, number: usize) -> Outcome {
-        let (message, run) = (self.ledger().messages[number].clone(), self.run.load(Ordering::SeqCst));
-        let sent = Instant::now();
-        let request = client.message(&message.token, Some(&message.key), &message.text);
-        let Ok(reply) = client.try_send(request).await else {
-            assert!(self.cuts_expected.load(Ordering::SeqCst), "the gateway cut a request unasked");
+        let message = self.ledger().messages[number].clone();
+        let Some((reply, counted)) = self.send(client, request(client, &message)).await else {
             return Outcome::Cut;
         };
         let mut ledger = self.ledger();
         if reply.status == 429 {
-            ledger.refuse(&message.token, run);
+            ledger.refuse(&message.token, counted.run);
             return Outcome::Refused;
         }
-        ledger.admit(&message.token, Admission { sent, answered: Instant::now(), run });
-        self.note(&mut ledger, number, &reply, run);
-        Outcome::Admitted
-    }
-
-    fn note(&self, ledger: &mut Ledger, number: usize, reply: &Reply, run: usize) {
+        ledger.admit(&message.token, counted);
         match reply.status {
             200 => {
-                ledger.answer(number, &Answer::of(reply, run));
-                self.answers.send_modify(|answers| *answers += 1);
+                ledger.answer(number, &Answer::of(&reply, counted.run));
+                self.happened(Event::Answer);
             }
             409 => {}
-            _ => panic!("{reply:?}"),
+            _ => panic!("{message:?}: {reply:?}"),
         }
+        Outcome::Admitted
     }
 }
 
+/// The request that a message is posted with.
+pub fn request(client: &Client, message: &Message) -> RequestBuilder {
+    let request = client.message(&message.token, Some(&message.key), &message.text);
+    if message.in_session { request.header("X-Session-Id", "session") } else { request }
+}
+
 /// Posts one message after the other until the gateway is gone; some of them twice at once.
-pub async fn work(worker: usize, load: std::sync::Arc<Load>, client: Client, mut random: Random) {
+pub async fn work(worker: usize, load: Arc<Load>, client: Client, mut random: Random) {
     loop {
         let number = load.choose(worker, &mut random);
         let twice = random.below(4) == 0;
@@ -127,10 +201,9 @@ pub async fn work(worker: usize, load: std::sync::Arc<Load>, client: Client, mut
         if outcomes.0 == Outcome::Cut || outcomes.1 == Outcome::Cut {
             return;
         }
-        let current = &load.current[worker];
-        let mine = load.tokens[current.load(Ordering::SeqCst)] == load.ledger().messages[number].token;
+        let mine = load.token_of(worker) == load.ledger().messages[number].token;
         if mine && (outcomes.0 == Outcome::Refused || outcomes.1 == Outcome::Refused) {
-            current.store(load.next_client.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
+            load.take_next_client(worker);
         }
     }
 }
