@@ -34,6 +34,8 @@ const TOKEN: &str = "a token keeps its id, hash and source: revoke it, and make 
 const CODE: &str = "a pairing code keeps its id, salt and hash: moorgate pair makes another one";
 const KEY: &str = "an idempotency key that was answered stands for its message: delete it, and the next request is answered anew";
 
+const RUN: &str = "the newest server_run stays: it is the server at work, or the last one that was; older ones may be deleted";
+
 /// Edits and why they are refused: by a trigger, or by a CHECK of the table.
 const REFUSED: [(&str, &str); 30] = [
     ("UPDATE message SET id = 99 WHERE id = 50", MESSAGE),
@@ -86,9 +88,11 @@ const REFUSED: [(&str, &str); 30] = [
 const KEY_IS_FIXED: &str = "an idempotency key keeps its owner, its name and its message: delete it";
 
 /// More of them, on columns that several rules are about.
-const REFUSED_TOO: [(&str, &str); 4] = [
+const REFUSED_TOO: [(&str, &str); 6] = [
     ("UPDATE idempotency_key SET message_id = 50", KEY_IS_FIXED),
     ("UPDATE idempotency_key SET owner = 'token:9'", KEY_IS_FIXED),
+    ("DELETE FROM server_run WHERE id = (SELECT max(id) FROM server_run)", RUN),
+    ("DELETE FROM server_run", RUN),
     ("UPDATE server_run SET id = 9", "server_run.id does not change: messages and deliveries name it"),
     (
         "UPDATE token_import SET token_hash = printf('%064d', 7)",
@@ -97,7 +101,7 @@ const REFUSED_TOO: [(&str, &str); 4] = [
 ];
 
 /// Edits that are nobody's business but the operator's. A change to what a row was already is none.
-const ALLOWED: [&str; 9] = [
+const ALLOWED: [&str; 10] = [
     "UPDATE message SET id = id, channel = channel, sender = sender, state = state WHERE id = 50",
     "UPDATE message SET answer = 'corrected', text = 'mended' WHERE id = 50",
     "UPDATE message SET state = 'accepted', finished_at_ms = NULL, error_class = NULL, attempts = 0 WHERE id = 51",
@@ -106,6 +110,7 @@ const ALLOWED: [&str; 9] = [
     "UPDATE token SET revoked_at_ms = 1",
     "UPDATE pairing_code SET state = 'replaced' WHERE state = 'live'",
     "DELETE FROM idempotency_key",
+    "DELETE FROM server_run WHERE id < (SELECT max(id) FROM server_run)",
     "DELETE FROM message WHERE id IN (1, 52, 53)",
 ];
 
@@ -115,13 +120,17 @@ const ENV: [(&str, &str); 1] = [("MOORGATE_GATEWAY__PAIRED_TOKENS", "zc_imported
 #[tokio::test]
 async fn an_edit_that_would_break_what_the_server_counts_on_is_refused_and_says_why() {
     let folder = TempDir::new().unwrap();
+    Process::start(folder.path(), &ENV).kill(); // an older run
     let process = Process::start(folder.path(), &ENV);
     assert_eq!(process.client.post("zc_imported", Some("order-1"), "hello").await.status, 200);
     super::command::another_code(&folder, &[]);
     sqlite3(&process.database, &ROWS.replace("NOW", "unixepoch() * 1000")); // or the server would sweep them away
     let tables =
         ["message", "delivery", "conversation", "token", "token_import", "pairing_code", "idempotency_key"];
-    let contents = || tables.map(|table| sqlite3(&process.database, &format!(".dump {table}"))).join("\n");
+    let contents = || {
+        let runs = sqlite3(&process.database, "SELECT id FROM server_run"); // their heartbeats go on
+        tables.map(|table| sqlite3(&process.database, &format!(".dump {table}"))).join("\n") + &runs
+    };
     let before = contents();
     for (edit, sentence) in REFUSED.iter().chain(&REFUSED_TOO) {
         let mut command = Command::new("sqlite3");
