@@ -1,6 +1,9 @@
 //! Sockets that systemd opens before it starts the gateway (`LISTEN_FDS`, `LISTEN_PID`; see `sd_listen_fds(3)`).
 
+use std::os::fd::AsFd;
+
 use listenfd::ListenFd;
+use rustix::net::sockopt::socket_acceptconn;
 
 use super::Failure;
 use crate::app::Inherited;
@@ -12,15 +15,30 @@ pub(super) fn inherited() -> Result<Inherited, Failure> {
     let mut inherited = Inherited::default();
     for index in 0..given.len() {
         let is_first = if let Ok(Some(listener)) = given.take_tcp_listener(index) {
+            check_listening(&listener)?;
             inherited.network.replace(listener).is_none()
+        } else if let Ok(Some(listener)) = given.take_unix_listener(index) {
+            check_listening(&listener)?;
+            inherited.operator.replace(listener).is_none()
         } else {
-            let listener = given.take_unix_listener(index).ok().flatten();
-            listener.is_some_and(|listener| inherited.operator.replace(listener).is_none())
+            false
         };
         if !is_first {
-            let text = "of the sockets that are handed over (LISTEN_FDS), one may be of TCP and one a Unix domain socket";
-            return Err(Failure::new(Failure::CONFIGURATION, text));
+            return Err(refused("one may be of TCP and one a Unix domain socket"));
         }
     }
     Ok(inherited)
+}
+
+/// A socket that was bound alone, or that is a connection, would be waited at for ever.
+fn check_listening(socket: &impl AsFd) -> Result<(), Failure> {
+    if socket_acceptconn(socket).unwrap_or(false) {
+        return Ok(());
+    }
+    Err(refused("each must listen already, as those of a .socket unit with Accept=no do"))
+}
+
+fn refused(rule: &str) -> Failure {
+    let text = format!("of the sockets that are handed over (LISTEN_FDS), {rule}");
+    Failure::new(Failure::CONFIGURATION, text)
 }

@@ -15,13 +15,15 @@ const LAUNCHER: &str = "
 import fcntl, os, socket, sys
 sockets = []
 for address in sys.argv[1].split(','):
+    listens, address = not address.startswith('deaf:'), address.removeprefix('deaf:')
     if address.startswith('/'):
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(address)
     else:
         listener = socket.socket()
         listener.bind((address, 0))
-    listener.listen()
+    if listens:
+        listener.listen()
     sockets.append(fcntl.fcntl(listener, fcntl.F_DUPFD, 100))
 for number, opened in enumerate(sockets):
     os.dup2(opened, 3 + number)
@@ -42,26 +44,39 @@ async fn the_sockets_that_are_handed_over_are_served_in_place_of_those_that_are_
     assert_eq!(ready.status, 200);
 }
 
+/// Hands these sockets to a server, which must refuse them: what it says.
+fn refused(sockets: &str, folder: &TempDir) -> String {
+    let mut command = Command::new("python3");
+    command.args(["-c", LAUNCHER, sockets]).arg(moorgate(folder.path()).get_program()).arg("serve");
+    let refused = run(command.current_dir(folder.path()));
+    assert_eq!(refused.code, Some(78), "{refused:?}");
+    refused.err
+}
+
 #[test]
 fn a_socket_that_other_machines_can_reach_is_not_served_unless_it_is_allowed() {
-    let folder = TempDir::new().unwrap();
-    let mut command = Command::new("python3");
-    command.args(["-c", LAUNCHER, "0.0.0.0"]).arg(moorgate(folder.path()).get_program()).arg("serve");
-    command.current_dir(folder.path());
-    let refused = run(&mut command);
-    assert_eq!(refused.code, Some(78), "{refused:?}");
-    assert!(refused.err.contains("refusing to listen on 0.0.0.0"), "{refused:?}");
+    let said = refused("0.0.0.0", &TempDir::new().unwrap());
+    assert!(said.contains("refusing to listen on 0.0.0.0"), "{said}");
 }
 
 #[test]
 fn more_sockets_than_there_is_use_for_are_refused() {
+    let said = refused("127.0.0.1,127.0.0.1", &TempDir::new().unwrap());
+    let rule =
+        "of the sockets that are handed over (LISTEN_FDS), one may be of TCP and one a Unix domain socket";
+    assert!(said.contains(rule), "{said}");
+}
+
+/// A server on a socket that was only bound would look well, and nobody could connect.
+#[test]
+fn a_socket_that_does_not_listen_is_refused() {
     let folder = TempDir::new().unwrap();
-    let mut command = Command::new("python3");
-    command.args(["-c", LAUNCHER, "127.0.0.1,127.0.0.1"]).arg(moorgate(folder.path()).get_program());
-    command.current_dir(folder.path());
-    let refused = run(&mut command);
-    assert_eq!(refused.code, Some(78), "{refused:?}");
-    assert!(refused.err.contains("LISTEN_FDS"), "{refused:?}");
+    let operator = format!("127.0.0.1,deaf:{}", folder.path().join("operator.sock").display());
+    for sockets in ["deaf:127.0.0.1", &operator] {
+        let said = refused(sockets, &folder);
+        assert!(said.contains("(LISTEN_FDS), each must listen already"), "{said}");
+    }
+    assert!(!folder.path().join("moorgate.db").exists(), "nothing was made, and no code issued");
 }
 
 #[tokio::test]
