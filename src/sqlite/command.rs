@@ -1,5 +1,7 @@
 //! What the writer is asked to do, and how it is asked.
 
+use std::sync::atomic::Ordering;
+
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
 use tokio::sync::{
@@ -99,7 +101,7 @@ impl<S: Step> Call for StepCall<S> {
 }
 
 impl Shared {
-    /// Puts a command into the queue. If it has no room, the command's hit is not counted either.
+    /// Puts a command into the queue. If it has no room, or waits for a commit in doubt, the command's hit is not counted either.
     pub(super) fn enqueue(&self, command: Command) -> Result<(), StoreError> {
         self.enqueue_in(&self.queues.callers, command)
     }
@@ -112,12 +114,16 @@ impl Shared {
     fn enqueue_in(&self, queue: &Sender<Command>, command: Command) -> Result<(), StoreError> {
         scope::count_query();
         self.metrics.writer.queue().raise(1);
-        let Err(refused) = queue.try_send(command) else { return Ok(()) };
-        self.metrics.writer.queue().lower(1);
-        let (command, error) = match refused {
-            TrySendError::Full(command) => (command, StoreError::Busy),
-            TrySendError::Closed(command) => (command, closed()),
+        let sent = if self.memory.in_doubt.load(Ordering::Relaxed) {
+            Err((command, in_doubt()))
+        } else {
+            queue.try_send(command).map_err(|refused| match refused {
+                TrySendError::Full(command) => (command, StoreError::Busy),
+                TrySendError::Closed(command) => (command, closed()),
+            })
         };
+        let Err((command, error)) = sent else { return Ok(()) };
+        self.metrics.writer.queue().lower(1);
         self.metrics.writer.failed(kind_of(&error));
         if let Some(hit) = command.hit() {
             self.memory.windows(hit.scope).undo(hit.client, hit.at, 1);
@@ -152,6 +158,11 @@ impl Shared {
 /// The error of a step that came too late.
 pub(super) fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".into())
+}
+
+/// The error of a step that would wait for nobody knows how long.
+fn in_doubt() -> StoreError {
+    StoreError::Unavailable("the disk does not say what became of the last commit".into())
 }
 
 /// The label of an error.

@@ -45,6 +45,8 @@ pub(super) struct Memory {
     forgotten_to: Mutex<Progress>,
     looked_at: Mutex<Instant>, // when the writer last looked for edits by other processes
     pub(super) writes_ok: AtomicBool,
+    /// Whether the writer does not know what became of its last commit: until it does, it takes nothing more.
+    pub(super) in_doubt: AtomicBool,
 }
 
 /// A token that is not revoked.
@@ -115,6 +117,7 @@ impl Memory {
             forgotten_to: Mutex::default(),
             looked_at: Mutex::new(Instant::now()),
             writes_ok: AtomicBool::new(true),
+            in_doubt: AtomicBool::new(false),
         }
     }
 

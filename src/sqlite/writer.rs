@@ -199,6 +199,7 @@ impl Writer {
         mut result: Result<Outcomes, BatchError>,
     ) -> Result<Outcomes, BatchError> {
         let (mut pause, longest) = PAUSE_IN_DOUBT;
+        self.shared.memory.in_doubt.store(true, Ordering::Relaxed);
         while let Err(error) = &result
             && !self.shared.closing.load(Ordering::Relaxed)
         {
@@ -209,6 +210,7 @@ impl Writer {
             pause = (pause * 2).min(longest);
             result = self.write_once(batch).await;
         }
+        self.shared.memory.in_doubt.store(false, Ordering::Relaxed);
         result
     }
 

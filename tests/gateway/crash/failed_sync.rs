@@ -8,9 +8,10 @@ use std::{
 use tempfile::TempDir;
 
 use crate::support::{
+    client::{Client, Reply},
     process::{Process, moorgate},
     tool::shim,
-    wait::until,
+    wait::{pause, until},
 };
 
 /// More failures than any test waits for.
@@ -50,6 +51,21 @@ fn length(file: &Path) -> usize {
     fs::metadata(file).map_or(0, |found| usize::try_from(found.len()).unwrap())
 }
 
+/// Pairs; again, if the commit that is in doubt is one of the gateway's own, such as a heartbeat.
+async fn pair(client: Client, code: String) -> reqwest::Result<Reply> {
+    loop {
+        let request = client.request(http::Method::POST, "/pair").header("x-pairing-code", &code);
+        match client.try_send(request).await {
+            Ok(refused) if refused.status == 503 => pause().await,
+            told => return told,
+        }
+    }
+}
+
+fn token_of(reply: &Reply) -> String {
+    reply.json()["token"].as_str().unwrap_or_else(|| panic!("{reply:?}")).to_owned()
+}
+
 /// A commit whose sync failed was refused, and came back after a crash: the code was spent, and nobody had the token.
 #[tokio::test]
 async fn a_pairing_whose_sync_failed_is_answered_when_it_is_on_disk() {
@@ -57,7 +73,7 @@ async fn a_pairing_whose_sync_failed_is_answered_when_it_is_on_disk() {
     let Some(gateway) = Shimmed::start(folder.path()) else { return };
     let code = gateway.process.code.clone().unwrap();
     gateway.fail(3);
-    let token = gateway.process.client.paired(&code).await;
+    let token = token_of(&pair(gateway.process.client.clone(), code).await.unwrap());
     assert_eq!(gateway.left(), 0, "the failures are over");
     gateway.process.kill();
 
@@ -73,14 +89,30 @@ async fn nobody_is_told_that_a_pairing_failed_that_may_come_back() {
     let Some(gateway) = Shimmed::start(folder.path()) else { return };
     let code = gateway.process.code.clone().unwrap();
     gateway.fail(FOR_EVER);
-    let client = gateway.process.client.clone();
-    let pairing = tokio::spawn(async move {
-        let request = client.request(http::Method::POST, "/pair").header("x-pairing-code", code);
-        client.try_send(request).await
-    });
+    let pairing = tokio::spawn(pair(gateway.process.client.clone(), code));
     until("three syncs fail", async || gateway.left() + 2 < FOR_EVER).await;
     gateway.process.kill();
     assert!(pairing.await.unwrap().is_err(), "it was cut, not answered");
+}
+
+/// Who came later waited for the disk until its time was over.
+#[tokio::test]
+async fn while_a_commit_is_in_doubt_whoever_comes_is_refused_at_once_and_served_when_it_is_over() {
+    let folder = TempDir::new().unwrap();
+    let Some(gateway) = Shimmed::start(folder.path()) else { return };
+    let code = gateway.process.code.clone().unwrap();
+    gateway.fail(FOR_EVER);
+    let pairing = tokio::spawn(pair(gateway.process.client.clone(), code));
+    until("three syncs fail", async || gateway.left() + 2 < FOR_EVER).await;
+    let other = gateway.process.client.seen_from("127.0.0.2");
+    for _ in 0..3 {
+        assert_eq!(other.pair("wrong").await.status, 503);
+    }
+    gateway.fail(0);
+    let token = token_of(&pairing.await.unwrap().unwrap());
+    assert_eq!(gateway.process.client.post(&token, None, "hello").await.status, 200);
+    let wrong = other.pair("wrong").await;
+    assert_eq!((wrong.status, wrong.left("pair")), (403, 9), "what was refused is not counted: {wrong:?}");
 }
 
 /// Other work may sync beside one request, but not beside all of them.

@@ -85,9 +85,9 @@ async fn whatever_call_fails_a_refused_request_succeeds_when_it_is_sent_again() 
     );
 }
 
-/// Sends again for as long as the work goes on, and if the disk took longer than a request may: that says nothing.
+/// Sends again for as long as the work goes on, or a commit is in doubt, and if the disk took longer than a request may.
 async fn until_told(mut send: impl AsyncFnMut() -> Reply) -> Reply {
-    let told = async || Some(send().await).filter(|reply| ![408, 409].contains(&reply.status));
+    let told = async || Some(send().await).filter(|reply| ![408, 409, 503].contains(&reply.status));
     until_some("the work comes to an end", told).await
 }
 
