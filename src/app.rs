@@ -126,6 +126,7 @@ impl App {
         (store, notifier): (Arc<SqliteStore>, Arc<Notifier>),
     ) -> Result<Self, StartError> {
         let settings = part::http_settings(config, &edge.tunnel_up)?;
+        let tunnel = tunnel::configured(config, edge.address)?;
         let request_ids = Arc::new(RequestIds::new(random(&*core.entropy)?));
         let unfinished = store.resume(core.clock.now()).await?;
         let agent = agent(config, chain, &core, &store);
@@ -168,7 +169,7 @@ impl App {
         };
         let server = edge.keep(&supervisor, parts, &stopping)?;
         supervisor.settled(FIRST_WORD).await;
-        let tunnel = KeptTunnel::start(config, &supervisor, address, store.clone(), tunnel_up)?;
+        let tunnel = tunnel.map(|tunnel| KeptTunnel::start(tunnel, &supervisor, store.clone(), tunnel_up));
         let (grace, pushes) = (config.gateway.shutdown_grace, core.pushes);
         Ok(Self {
             address,

@@ -13,6 +13,7 @@ use crate::{
     config::Config,
     domain::health::{Component, State},
     http::TunnelUp,
+    outbound::SetupError,
     repository::StoreStatusRepository,
     service::supervisor::{Pulse, Supervisor},
     tunnel::{Tunnel, TunnelError},
@@ -45,25 +46,26 @@ struct Runner {
     up: TunnelUp,
 }
 
+/// The tunnel that is configured, to the gateway at `address`. It does not run yet.
+pub(super) fn configured(config: &Config, address: SocketAddr) -> Result<Option<Tunnel>, SetupError> {
+    part::tunnel_settings(config, as_seen_from_here(address)).map(Tunnel::new).transpose()
+}
+
 impl KeptTunnel {
-    /// Starts the tunnel that is configured, to the gateway at `address`. `up` tells others whether it is.
+    /// Starts a tunnel. `up` tells others whether it is.
     pub(super) fn start(
-        config: &Config,
+        tunnel: Tunnel,
         supervisor: &Arc<Supervisor>,
-        address: SocketAddr,
         store: Arc<dyn StoreStatusRepository>,
         up: TunnelUp,
-    ) -> Result<Option<Self>, StartError> {
-        let Some(settings) = part::tunnel_settings(config, as_seen_from_here(address)) else {
-            return Ok(None);
-        };
+    ) -> Self {
         let stop = CancellationToken::new();
         let (status, watched) = watch::channel(Status::Starting);
-        let runner = Arc::new(Runner { tunnel: Tunnel::new(settings)?, stop: stop.clone(), status, up });
+        let runner = Arc::new(Runner { tunnel, stop: stop.clone(), status, up });
         let task = supervisor
             .keep(Component::Tunnel, stop.clone(), move |pulse| Arc::clone(&runner).run_once(pulse));
         let follower = tokio::spawn(keep_on_record(store, watched.clone()));
-        Ok(Some(Self { task, follower, stop, status: watched }))
+        Self { task, follower, stop, status: watched }
     }
 
     /// Waits until it is up for the first time.
@@ -126,7 +128,6 @@ impl Runner {
         };
         let ended = self.tunnel.run(&self.stop, &report).await;
         if let Err(error) = &ended {
-            self.up.set(false);
             self.status.send_replace(Status::Down(error.to_string()));
         }
         ended

@@ -73,11 +73,11 @@ impl Checker {
         }
     }
 
-    /// Whether something answers behind the public address that is no gateway.
-    pub(super) async fn is_answered_by_another(&self, url: Option<&str>) -> bool {
-        match url {
-            Some(url) => self.is_answered_by_gateway(url).await == Some(false),
-            None => false,
+    /// Whether something answers behind the public address that is no gateway, for a tool that was found up.
+    pub(super) async fn is_answered_by_another(&self, tool: &Tool, url: Option<&str>) -> bool {
+        match (tool, url) {
+            (Tool::Custom { health_url: None, .. }, _) | (_, None) => false, // the gateway answered there just now
+            (_, Some(url)) => self.is_answered_by_gateway(url).await == Some(false),
         }
     }
 
@@ -120,4 +120,44 @@ impl Checker {
 #[derive(Deserialize)]
 struct Ready {
     status: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbound::test_server::{Reaction, TestServer};
+
+    async fn found(tool: &Tool, answers: &[&str]) -> (Result<(), &'static str>, bool, usize) {
+        let server = TestServer::start(answers.iter().map(|body| Reaction::status(200, body))).await;
+        let output = Output::new(tool.clone(), 3000);
+        std::sync::Arc::clone(&output).read(format!("url {}\n", server.url).as_bytes()).await;
+        let tool = match tool {
+            Tool::Custom { command, health_url: Some(_), url_pattern } => Tool::Custom {
+                command: command.clone(),
+                health_url: Some(server.url.clone()),
+                url_pattern: url_pattern.clone(),
+            },
+            tool => tool.clone(),
+        };
+        let checker = Checker::new(Duration::from_mins(1)).unwrap();
+        let is_up = checker.check(&tool, &output).await;
+        let by_another = checker.is_answered_by_another(&tool, output.url().as_deref()).await;
+        (is_up, by_another, server.calls().len())
+    }
+
+    #[tokio::test]
+    async fn a_custom_tunnel_is_asked_once_at_its_public_address() {
+        let custom = |health_url: Option<&str>| Tool::Custom {
+            command: vec!["x".into()],
+            health_url: health_url.map(str::to_owned),
+            url_pattern: Some("url".into()),
+        };
+        let (ready, other) = (r#"{"status":"ready"}"#, "<html>");
+        let by_address = custom(None);
+        assert_eq!(found(&by_address, &[ready, other]).await, (Ok(()), false, 1));
+        assert!(found(&by_address, &[other]).await.0.is_err());
+        let by_health = custom(Some("its health"));
+        assert_eq!(found(&by_health, &["", ready]).await, (Ok(()), false, 2));
+        assert_eq!(found(&by_health, &["", other]).await, (Ok(()), true, 2));
+    }
 }

@@ -152,7 +152,7 @@ impl Tunnel {
             tick.tick().await;
             let url = output.url();
             match self.checker.check(&self.settings.tool, output).await {
-                Ok(()) if self.checker.is_answered_by_another(url.as_deref()).await => {
+                Ok(()) if self.checker.is_answered_by_another(&self.settings.tool, url.as_deref()).await => {
                     tracing::warn!(
                         url,
                         "what answers behind the tunnel's public address is not this gateway"

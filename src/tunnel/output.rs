@@ -82,7 +82,7 @@ impl Output {
     }
 
     fn hear(&self, line: &[u8]) {
-        let line = String::from_utf8_lossy(line);
+        let line = without_credentials(&String::from_utf8_lossy(line));
         let line = line.trim_end();
         if line.is_empty() {
             return;
@@ -109,6 +109,20 @@ impl Output {
     }
 }
 
+/// The text without the names and passwords that stand in addresses: `https://name:password@host`.
+fn without_credentials(text: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        shown.push_str(before);
+        shown.push_str("://");
+        let ends = |c: char| c.is_whitespace() || "/?#\"'<>\\".contains(c);
+        let authority = after.split(ends).next().unwrap_or_default();
+        rest = authority.rfind('@').map_or(after, |at| &after[at + 1..]);
+    }
+    shown + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +140,23 @@ mod tests {
         let output = read(tool, b"ERR the token eyJhIjoi is not valid, eyJhIjoi!\nbye\x1b[0m").await;
         let last = output.last_words();
         assert!(last.contains("the token [redacted] is not valid, [redacted]!\n  it said: bye"), "{last}");
+    }
+
+    #[tokio::test]
+    async fn a_password_in_an_address_is_not_kept_and_the_address_is() {
+        let tool = Tool::Custom {
+            command: vec!["x".into()],
+            health_url: None,
+            url_pattern: Some("the url is".into()),
+        };
+        let output =
+            read(tool, b"the url is https://me:p@ss@gw.example.com/a@b, ssh://x@y, a://b://c@d\n").await;
+        assert_eq!(output.url().as_deref(), Some("https://gw.example.com/a"));
+        let last = output.last_words();
+        assert!(
+            last.ends_with("it said: the url is https://gw.example.com/a@b, ssh://y, a://b://d"),
+            "{last}"
+        );
     }
 
     #[tokio::test]
