@@ -2,8 +2,6 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use http::HeaderName;
-
 use crate::{
     channel::{
         Channel, Linq, LinqSettings, NextcloudTalk, NextcloudTalkSettings, SetupError, WhatsApp,
@@ -106,7 +104,7 @@ pub(super) fn client_source(config: &Config, tunnel_up: &TunnelUp) -> ClientSour
         (true, networks) => Proxies::Known(networks.clone(), trust.header),
     };
     let source = ClientSource::new(proxies).introduced_by(introducers);
-    match tunnel_client_header(&config.tunnel.provider) {
+    match config.tunnel.provider.client_header().and_then(|name| name.parse().ok()) {
         Some(header) => source.behind_tunnel(header, tunnel_up.clone()),
         None => source,
     }
@@ -138,18 +136,6 @@ pub(super) fn inbox_settings(config: &Config) -> InboxSettings {
         backoff: Backoff { first: channels.retry_first, longest: channels.retry_longest },
         apology: channels.failure_reply.clone(),
         max_message_chars: config.conversation.max_message_chars,
-    }
-}
-
-/// The header in which a tunnel names its clients, if it has one.
-fn tunnel_client_header(provider: &TunnelProvider) -> Option<HeaderName> {
-    match provider {
-        TunnelProvider::None => None,
-        TunnelProvider::Cloudflare { .. } => Some(HeaderName::from_static("cf-connecting-ip")),
-        TunnelProvider::Tailscale { .. } | TunnelProvider::Ngrok { .. } => {
-            Some(HeaderName::from_static("x-forwarded-for"))
-        }
-        TunnelProvider::Custom { client_ip_header, .. } => client_ip_header.as_deref()?.parse().ok(),
     }
 }
 

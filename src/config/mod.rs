@@ -129,7 +129,7 @@ fn layers(inputs: &Inputs) -> (Settings, Option<PathBuf>) {
 
 impl Config {
     fn read(r: &mut Reader<'_>) -> Self {
-        Self {
+        let config = Self {
             gateway: Gateway::read(r),
             database: Database::read(r),
             provider: Provider::read(r),
@@ -140,7 +140,9 @@ impl Config {
             channels: Channels::read(r),
             file: None,
             warnings: Vec::new(),
-        }
+        };
+        config.gateway.proxies.check_beside(&config.tunnel.provider, r);
+        config
     }
 }
 

@@ -1,6 +1,8 @@
 //! The keys of `[gateway]` that say whose word about clients is taken.
 
-use super::reader::Reader;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{reader::Reader, tunnel::TunnelProvider};
 use crate::domain::{forwarded::ForwardedHeader, network::Network};
 
 const PROXIES: &str = "gateway.trusted_proxies";
@@ -52,6 +54,44 @@ impl ProxyTrust {
             r.warning(TRUST, format!("{TRUST} is true without {PROXIES}: {DANGER}"));
         } else if self.networks.iter().any(Network::is_everybody) {
             r.warning(PROXIES, format!("{PROXIES} names everybody: {DANGER}"));
+        }
+    }
+    /// Looks whether a tunnel and a proxy can both be on this machine: where a connection from here comes from cannot be seen.
+    pub(super) fn check_beside(&self, tunnel: &TunnelProvider, r: &mut Reader<'_>) {
+        let here = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        let proxy_is_here = self.networks.iter().any(|network| here.iter().any(|it| network.contains(*it)));
+        if *tunnel == TunnelProvider::None || !proxy_is_here {
+            return;
+        }
+        if self.protocol {
+            r.problem(
+                PROTOCOL,
+                format!(
+                    "{PROTOCOL} cannot be with a tunnel while {PROXIES} has this machine: the tunnel's connections come from \
+                     it, too, and without that header they would be closed"
+                ),
+            );
+        }
+        if !self.headers {
+            return;
+        }
+        match tunnel.client_header() {
+            // A proxy that writes the same header puts what it saw behind what its client sent, and the last one counts.
+            Some("x-forwarded-for") if self.header != ForwardedHeader::Forwarded => {}
+            Some(header) => r.warning(
+                PROXIES,
+                format!(
+                    "{PROXIES} has this machine, from which the tunnel comes, too: unless the proxy here removes {header} from \
+                     what clients send, {DANGER}"
+                ),
+            ),
+            None => r.warning(
+                PROXIES,
+                format!(
+                    "{PROXIES} has this machine, from which the tunnel comes, too, and tunnel.custom.client_ip_header is blank: \
+                     unless the tunnel writes the header that the proxies write, {DANGER}"
+                ),
+            ),
         }
     }
 }

@@ -55,6 +55,19 @@ pub enum TunnelProvider {
     },
 }
 
+impl TunnelProvider {
+    /// The header in which it names its clients, in lower case, if it has one.
+    #[must_use]
+    pub fn client_header(&self) -> Option<&str> {
+        match self {
+            Self::None => None,
+            Self::Cloudflare { .. } => Some("cf-connecting-ip"),
+            Self::Tailscale { .. } | Self::Ngrok { .. } => Some("x-forwarded-for"),
+            Self::Custom { client_ip_header, .. } => client_ip_header.as_deref(),
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     None,

@@ -28,10 +28,16 @@ impl Millis {
     /// The moment as a part of a file's name, `20261122T041500Z`. The order of names is that of moments, up to the year 9999.
     #[must_use]
     pub fn stamp(self) -> String {
+        self.iso().replace(['-', ':'], "")
+    }
+
+    /// The moment to the second for people, `2026-11-22T04:15:00Z`.
+    #[must_use]
+    pub fn iso(self) -> String {
         let (days, second) = (self.0.div_euclid(86_400_000), self.0.rem_euclid(86_400_000) / 1000);
         let (year, month, day) = civil(days);
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
 }
 
@@ -82,6 +88,7 @@ mod tests {
         ] {
             assert_eq!(Millis(ms).stamp(), stamp);
         }
+        assert_eq!(Millis(1_790_000_000_999).iso(), "2026-09-21T14:13:20Z");
     }
 
     #[test]

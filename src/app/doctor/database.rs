@@ -94,15 +94,15 @@ fn backups(config: &Config, now: Millis, server_runs: bool) -> Finding {
 pub(super) fn clock(now: Millis, survey: Option<&Survey>) -> Finding {
     const FIX: &str = "set the clock, best with NTP: signatures and limits go by it";
     if !(EARLIEST..LATEST).contains(&now) {
-        let text = format!("it shows {}, which cannot be", now.stamp());
+        let text = format!("it shows {}, which cannot be", now.iso());
         return Finding::error("clock", Cause::Configuration, text, FIX);
     }
     match survey.and_then(|survey| survey.latest) {
         Some(latest) if latest.0 > now.0 + TOLERANCE_MS => {
-            let text = format!("it shows {}, but {} is on record", now.stamp(), latest.stamp());
+            let text = format!("it shows {}, but {} is on record", now.iso(), latest.iso());
             Finding::warning("clock", text, FIX)
         }
-        _ => Finding::ok("clock", format!("it shows {}", now.stamp())),
+        _ => Finding::ok("clock", format!("it shows {}", now.iso())),
     }
 }
 

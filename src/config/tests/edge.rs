@@ -46,3 +46,36 @@ fn trust_that_lets_any_client_choose_its_address_is_a_warning() {
         "config.toml:2: gateway.trusted_proxies is not used: gateway.trust_forwarded_headers is false"
     );
 }
+
+#[test]
+fn a_proxy_on_the_machine_of_a_tunnel_is_a_warning_or_a_problem() {
+    let gateway = |networks: &str, more: &str| format!("{TRUST}trusted_proxies = [{networks}]\n{more}\n");
+    let custom = "\"custom\"\ncustom.start_command = \"x\"\ncustom.url_pattern = \"y\"";
+    let named = format!("{custom}\ncustom.client_ip_header = \"X-Client\"");
+    let warned = |gateway: &str, tunnel: &str| {
+        config(&format!("{gateway}[tunnel]\nprovider = {tunnel}\n"), &[]).warnings.join("\n")
+    };
+    let here = gateway(r#""10.0.0.1", "127.0.0.0/8""#, "");
+    for (tunnel, sentence) in [
+        (r#""cloudflare""#, "unless the proxy here removes cf-connecting-ip from what clients send"),
+        (&named, "unless the proxy here removes x-client from what clients send"),
+        (custom, "unless the tunnel writes the header that the proxies write"),
+    ] {
+        let warnings = warned(&here, tunnel);
+        let start =
+            "config.toml:3: gateway.trusted_proxies has this machine, from which the tunnel comes, too";
+        assert!(warnings.starts_with(start) && warnings.contains(sentence), "{tunnel}: {warnings}");
+        assert!(warnings.contains("any client can choose its address"), "{tunnel}: {warnings}");
+    }
+    let forwarded = gateway(r#""::1""#, "forwarded_header = \"forwarded\"");
+    assert!(warned(&forwarded, "\"ngrok\"").contains("removes x-forwarded-for"));
+    for (gateway, tunnel) in
+        [(&here, r#""ngrok""#), (&here, r#""none""#), (&gateway(r#""10.0.0.1""#, ""), r#""cloudflare""#)]
+    {
+        assert_eq!(warned(gateway, tunnel), "", "{gateway}{tunnel}");
+    }
+    let file = "[gateway]\nproxy_protocol = true\ntrusted_proxies = [\"127.0.0.1\"]\n[tunnel]\nprovider = \"ngrok\"\n";
+    let problem = "config.toml:2: gateway.proxy_protocol cannot be with a tunnel while gateway.trusted_proxies has this machine: \
+                   the tunnel's connections come from it, too, and without that header they would be closed";
+    refuses(file, &[], problem);
+}
