@@ -32,13 +32,13 @@ impl fmt::Debug for MessageText {
     }
 }
 
-/// What the model said.
+/// What the model said, cheap to clone: whoever writes it and whoever tells it have the same text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The reply.
-    pub text: String,
+    pub text: Arc<str>,
     /// The model that really answered.
-    pub model: String,
+    pub model: Arc<str>,
 }
 
 impl fmt::Debug for Answer {
@@ -52,7 +52,7 @@ impl fmt::Debug for Answer {
 pub struct Exchange {
     /// What was asked.
     pub user: String,
-    /// What the model said.
+    /// What the model said, cheap to clone: whoever writes it and whoever tells it have the same text.
     pub assistant: String,
 }
 

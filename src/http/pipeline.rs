@@ -12,7 +12,10 @@ use axum::{
     extract::Request,
     response::{IntoResponse as _, Response},
 };
-use futures_util::FutureExt as _;
+use futures_util::{
+    FutureExt as _,
+    future::{Either, ready},
+};
 use http::{
     HeaderValue, Method, StatusCode,
     header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderMap},
@@ -40,14 +43,16 @@ pub struct Pipeline {
 }
 
 impl Responder for Pipeline {
-    async fn respond(&self, request: Request) -> Response {
+    fn respond(&self, request: Request) -> impl Future<Output = Response> + Send {
         let mut watch = Watch::begin(&self.state, &request);
-        let mut response = watch.scope().run(self.answer(request)).await;
-        let extensions = response.extensions_mut();
-        let (outcome, cause) = (extensions.remove::<Outcome>(), extensions.remove::<Cause>());
-        add_headers(response.headers_mut(), watch.id.clone(), watch.route == HttpRoute::Metrics);
-        watch.answered(&response, outcome, cause.as_ref());
-        response
+        watch.scope().run(self.answer(request)).map(move |mut response| {
+            let extensions = response.extensions_mut();
+            let (outcome, cause) = (extensions.remove::<Outcome>(), extensions.remove::<Cause>());
+            watch.answered(&response, outcome, cause.as_ref());
+            let (id, cacheable) = (watch.take_id(), watch.route == HttpRoute::Metrics);
+            add_headers(response.headers_mut(), id, cacheable);
+            response
+        })
     }
 }
 
@@ -59,25 +64,24 @@ impl Pipeline {
         Self { routes: Timeout::with_status_code(routes, StatusCode::REQUEST_TIMEOUT, time), state }
     }
 
-    async fn answer(&self, request: Request) -> Response {
+    /// The answer of the route, or why there is none. Futures that are put together take less room than `async` ones, which hold
+    /// what they wait for twice.
+    fn answer(&self, request: Request) -> impl Future<Output = Response> + Send + use<'_> {
         let is_head = request.method() == Method::HEAD;
-        match self.route(request).await {
-            Ok(response) => response,
-            Err(error) if is_head => without_body(error.into_response()),
-            Err(error) => error.into_response(),
-        }
-    }
-
-    /// What the route answers, if it may and does.
-    async fn route(&self, request: Request) -> Result<Response, ApiError> {
-        if self.is_too_long(&request) {
-            return Err(ApiError::BodyTooLarge);
-        }
-        let response = caught(self.routes.clone().call(request)).await?;
-        if response.status() == StatusCode::REQUEST_TIMEOUT {
-            return Err(self.timed_out().await);
-        }
-        Ok(response)
+        let routed = if self.is_too_long(&request) {
+            Either::Left(ready(Err(ApiError::BodyTooLarge)))
+        } else {
+            Either::Right(caught(self.routes.clone().call(request)))
+        };
+        routed.then(async move |routed| {
+            let error = match routed {
+                Ok(response) if response.status() == StatusCode::REQUEST_TIMEOUT => self.timed_out().await,
+                Ok(response) => return response,
+                Err(error) => error,
+            };
+            let response = error.into_response();
+            if is_head { without_body(response) } else { response }
+        })
     }
 
     /// Whether the body says that it is too long: then it is refused before it is read, and before anything is counted. If it says

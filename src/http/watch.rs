@@ -13,7 +13,7 @@ use crate::{
     },
     telemetry::{
         logs::REQUEST,
-        metrics::{HttpMethod, HttpRoute, HttpStatus, LevelGuard},
+        metrics::{HttpMethod, HttpRoute, HttpStatus},
         scope::{Queries, Scope},
         trace::Span,
     },
@@ -24,7 +24,7 @@ const LONGEST_REQUEST_ID: usize = 128;
 /// A request under way. Dropped before it was answered, its client has hung up.
 pub(super) struct Watch<'s> {
     state: &'s AppState,
-    pub(super) id: HeaderValue,
+    id: HeaderValue,
     pub(super) route: HttpRoute,
     method: HttpMethod,
     body_bytes: Option<u64>,
@@ -32,7 +32,6 @@ pub(super) struct Watch<'s> {
     queries: Option<Arc<Queries>>,
     span: Span,
     is_answered: bool,
-    _active: LevelGuard,
 }
 
 /// How a request ended.
@@ -48,6 +47,7 @@ impl<'s> Watch<'s> {
     pub(super) fn begin(state: &'s AppState, request: &Request) -> Self {
         let route = HttpRoute::from_path(request.uri().path());
         let method = HttpMethod::from_name(request.method().as_str());
+        state.metrics.http.begun(method);
         let length = request.headers().get(CONTENT_LENGTH);
         let is_counted = state.settings.request_log != RequestLog::Off || state.metrics.traces.is_on();
         Self {
@@ -59,9 +59,13 @@ impl<'s> Watch<'s> {
             queries: is_counted.then(Arc::default),
             span: state.metrics.traces.request(request.headers(), method, route),
             is_answered: false,
-            _active: state.metrics.http.active(method),
             state,
         }
+    }
+
+    /// Its id, for its answer, once that is noted.
+    pub(super) fn take_id(&mut self) -> HeaderValue {
+        std::mem::replace(&mut self.id, HeaderValue::from_static(""))
     }
 
     /// The scope of the work for it.
@@ -125,6 +129,7 @@ impl<'s> Watch<'s> {
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
+        self.state.metrics.http.ended(self.method);
         if !self.is_answered {
             self.state.metrics.http.hung_up();
             self.span.fail("hung_up");

@@ -13,7 +13,8 @@ use sha2::{Digest as _, Sha256};
 use super::{
     error::{ApiError, Outcome},
     extract::{bearer::Bearer, client::Client, key, message, session},
-    limit, reply,
+    limit::{self, Fields},
+    reply,
     state::AppState,
 };
 use crate::{
@@ -50,22 +51,39 @@ pub(super) async fn post(
     Client(address): Client,
     request: Request,
 ) -> Response {
-    let now = state.clock.now();
-    let (head, body) = request.into_parts();
-    let bearer = Bearer::read(&head.headers, &*state.tokens, now).await;
-    let client = RateClient { token: bearer.token(), address };
-    let admitted = match limit::admit(&state, Scope::Webhook, client, now, ApiError::WebhookRateLimited) {
+    let (turn, fields) = match admit(&state, address, request).await {
         Ok(admitted) => admitted,
         Err(refusal) => return *refusal,
     };
-    let (mut hit, fields) = admitted.into_parts();
-    let result = match read(&state, &head, body, (bearer, address), &mut hit).await {
-        Ok(turn) => state.turns.run(turn).await.map_err(ApiError::from).and_then(answer),
-        Err(refusal) => limit::count(&state, hit).await.and(Err(refusal)),
-    };
+    let result = state.turns.run(turn).await.map_err(ApiError::from).and_then(answer);
     let mut response = result.unwrap_or_else(ApiError::into_response);
     fields.add_to(response.headers_mut());
     response
+}
+
+/// All but the work. Nothing is left of the request when that begins.
+fn admit(
+    state: &AppState,
+    address: ClientAddress,
+    request: Request,
+) -> impl Future<Output = Result<(Box<NewTurn>, Fields), Box<Response>>> + Send + use<'_> {
+    let (head, body) = request.into_parts();
+    async move {
+        let now = state.clock.now();
+        let bearer = Bearer::read(&head.headers, &*state.tokens, now).await;
+        let client = RateClient { token: bearer.token(), address };
+        let admitted = limit::admit(state, Scope::Webhook, client, now, ApiError::WebhookRateLimited)?;
+        let (mut hit, fields) = admitted.into_parts();
+        match read(state, &head, body, (bearer, address), &mut hit).await {
+            Ok(turn) => Ok((turn, fields)),
+            Err(refusal) => {
+                let error = limit::count(state, hit).await.err().unwrap_or(refusal);
+                let mut response = error.into_response();
+                fields.add_to(response.headers_mut());
+                Err(Box::new(response))
+            }
+        }
+    }
 }
 
 /// Reads the rest of the request. The hit goes with the turn if there is one, else it stays.
@@ -75,7 +93,7 @@ async fn read(
     body: axum::body::Body,
     (bearer, address): (Bearer, ClientAddress),
     hit: &mut Option<PendingHit>,
-) -> Result<NewTurn, ApiError> {
+) -> Result<Box<NewTurn>, ApiError> {
     let settings = &state.settings;
     if settings.require_pairing && bearer.token().is_none() {
         return Err(ApiError::Unauthorized { token_given: bearer == Bearer::Invalid });
@@ -97,14 +115,14 @@ async fn read(
     };
     let key = key.map_err(|_| ApiError::InvalidKey)?;
     let session = session::read(&head.headers).map_err(|_| ApiError::InvalidSession)?;
-    Ok(NewTurn {
+    Ok(Box::new(NewTurn {
         owner: bearer.token().map_or(Owner::Address(address), Owner::Token),
         key: key.map(|key| (key, BodyHash(Sha256::digest(&body).into()))),
         session,
         memory: None,
         text: Arc::new(text),
         hit: hit.take(),
-    })
+    }))
 }
 
 fn answer(outcome: TurnReply) -> Result<Response, ApiError> {

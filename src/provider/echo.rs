@@ -21,7 +21,7 @@ impl Provider for Echo {
     }
 
     async fn answer(&self, prompt: &Prompt) -> Result<Completion, ProviderError> {
-        let answer = Answer { text: prompt.message.as_str().to_owned(), model: "echo".to_owned() };
+        let answer = Answer { text: prompt.message.as_str().into(), model: "echo".into() };
         Ok(Completion { answer, usage: Usage::default() })
     }
 }

@@ -103,7 +103,7 @@ impl ModelSettings {
         let told = model.as_str().map(without_controls).filter(|model| !model.trim().is_empty());
         let model = told.map_or_else(|| self.model.clone(), Cow::into_owned);
         let model = cut(&model, LONGEST_MODEL).unwrap_or(model);
-        Ok(Completion { answer: Answer { text, model }, usage })
+        Ok(Completion { answer: Answer { text: text.into(), model: model.into() }, usage })
     }
 }
 

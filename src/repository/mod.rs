@@ -27,7 +27,7 @@ pub use pairing::{NewCode, PairingRepository, RedeemOutcome, Redemption};
 pub use rate_limit::{Budget, HitOutcome, HitSink, PendingHit, RateLimitRepository};
 pub use status::StoreStatusRepository;
 pub use token::{NewToken, TokenRepository, TokenSource};
-pub use turn::{ClaimOutcome, Lease, LeaseSink, NewTurn, TurnEnd, TurnRepository};
+pub use turn::{ClaimOutcome, Claiming, Lease, LeaseSink, NewTurn, TurnEnd, TurnRepository};
 
 /// The store could not take a step. Nothing of it is half-done, and the same step may be tried again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! Turns: a message, the idempotency key it may carry, and what came of the work on it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
 
@@ -21,7 +21,7 @@ pub trait TurnRepository: Send + Sync {
     /// Decides whether the message may be worked on. A claim holds from now on in this process, and is on disk, with its
     /// hit, once [`begin`](Self::begin) or [`settle`](Self::settle) returns. With any other outcome the hit has been
     /// written when this returns.
-    async fn claim(&self, new: NewTurn, now: Millis) -> Result<ClaimOutcome, StoreError>;
+    fn claim(&self, new: Box<NewTurn>, now: Millis) -> Claiming<'_>;
 
     /// Writes the claim, so that the work survives a crash. Work may start before this returns; an answer may not leave. To be
     /// awaited to its end, and so is [`settle`](Self::settle) of what was begun: who stops waiting leaves to the next start what
@@ -54,6 +54,27 @@ pub struct NewTurn {
     pub hit: Option<PendingHit>,
 }
 
+/// The decision over a claim, or the wait for it. Most are made at once, in memory: they need no future in a box of its own.
+pub enum Claiming<'s> {
+    /// The decision.
+    Decided(ClaimOutcome),
+    /// The store is asked.
+    Asked(Pin<Box<dyn Future<Output = Result<ClaimOutcome, StoreError>> + Send + 's>>),
+}
+
+impl Claiming<'_> {
+    /// The decision, as soon as it is there.
+    ///
+    /// # Errors
+    /// The store could not be asked, or the hit not be written.
+    pub async fn outcome(self) -> Result<ClaimOutcome, StoreError> {
+        match self {
+            Self::Decided(outcome) => Ok(outcome),
+            Self::Asked(asked) => asked.await,
+        }
+    }
+}
+
 /// Whether a message may be worked on.
 #[derive(Debug)]
 pub enum ClaimOutcome {
@@ -71,7 +92,7 @@ pub enum ClaimOutcome {
 /// is given back and nothing is written.
 pub struct Lease {
     /// The turn it is for.
-    pub turn: NewTurn,
+    pub turn: Box<NewTurn>,
     /// When it was claimed.
     pub claimed_at: Millis,
     /// Its row, once begun.
@@ -88,7 +109,7 @@ pub trait LeaseSink: Send + Sync {
 impl Lease {
     /// A lease that goes to `sink` if it is dropped; without a sink it vanishes.
     #[must_use]
-    pub fn new(turn: NewTurn, claimed_at: Millis, sink: Option<Arc<dyn LeaseSink>>) -> Self {
+    pub fn new(turn: Box<NewTurn>, claimed_at: Millis, sink: Option<Arc<dyn LeaseSink>>) -> Self {
         Self { turn, claimed_at, id: None, sink }
     }
 
@@ -101,14 +122,14 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(sink) = self.sink.take() {
-            let turn = NewTurn {
+            let turn = Box::new(NewTurn {
                 owner: self.turn.owner,
                 key: self.turn.key.take(),
                 session: self.turn.session.take(),
                 memory: self.turn.memory,
                 text: Arc::clone(&self.turn.text),
                 hit: self.turn.hit.take(),
-            };
+            });
             sink.abandon(Self { turn, claimed_at: self.claimed_at, id: self.id, sink: None });
         }
     }

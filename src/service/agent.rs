@@ -181,7 +181,7 @@ impl Agent {
             None => answer,
             Some(text) => {
                 self.parts.metrics.turns.cut();
-                Answer { text, ..answer }
+                Answer { text: text.into(), ..answer }
             }
         }
     }

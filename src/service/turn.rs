@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{FutureExt as _, future::Either};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -125,10 +126,10 @@ impl TurnService {
     /// # Errors
     /// [`StoreError`] if the claim or its end could not be written. The sender should try again: an answer whose claim is on
     /// record is kept until it can be written, and is what the retry gets; any other runs again.
-    pub async fn run(self: &Arc<Self>, new: NewTurn) -> Result<TurnReply, StoreError> {
+    pub async fn run(self: &Arc<Self>, new: Box<NewTurn>) -> Result<TurnReply, StoreError> {
         let now = self.parts.clock.now();
         let claimed = if new.key.is_some() { IdempotencyOutcome::Claimed } else { IdempotencyOutcome::None };
-        let (counted, reply) = match self.parts.turns.claim(new, now).await? {
+        let (counted, reply) = match self.parts.turns.claim(new, now).outcome().await? {
             ClaimOutcome::Claimed(mut lease) => match Arc::clone(&self.in_flight).try_acquire_owned() {
                 Ok(permit) => {
                     let Some(work) = self.begin(&lease, false) else { return self.refuse(lease).await };
@@ -203,27 +204,26 @@ impl TurnService {
     }
 
     /// Works on a claimed message: here if the answer is there at once, else apart from the caller.
-    async fn work(
+    fn work(
         self: &Arc<Self>,
         lease: Lease,
         mut work: Work,
         permit: OwnedSemaphorePermit,
-    ) -> Result<TurnReply, StoreError> {
-        if self.parts.status.takes_writes() {
-            let at_once = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-            if let Poll::Ready(ended) = at_once {
-                return self.finish_whole(lease, ended).await;
-            }
+    ) -> impl Future<Output = Result<TurnReply, StoreError>> + Send + use<'_> {
+        if self.parts.status.takes_writes()
+            && let Poll::Ready(ended) = work.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        {
+            return Either::Left(self.finish_whole(lease, ended, Some(permit)));
         }
         let service = Arc::clone(self);
         let work = async move { service.begin_and_finish(lease, work, permit).await };
         let task = self.tasks.spawn(scope::carry(work));
-        task.await.unwrap_or(Ok(TurnReply::Failed))
+        Either::Right(task.map(|ended| ended.unwrap_or(Ok(TurnReply::Failed))))
     }
 
     /// The work on a message, not yet begun; `None` if too many turns of its session wait.
     fn begin(&self, lease: &Lease, accepted: bool) -> Option<Work> {
-        let NewTurn { owner, session, text, .. } = &lease.turn;
+        let NewTurn { owner, session, text, .. } = &*lease.turn;
         let Some(session) = session.clone().map(|session| (*owner, session)) else {
             return Some(self.parts.agent.ask(Arc::clone(text), None, None));
         };
@@ -242,7 +242,7 @@ impl TurnService {
         let (may_work, mut early) = (self.parts.status.takes_writes(), None);
         if may_work && let Ok(ended) = tokio::time::timeout(LINGER, &mut work).await {
             drop(permit);
-            return self.finish_whole(lease, ended).await;
+            return self.finish_whole(lease, ended, None).await;
         }
         {
             let mut writing = pin!(self.parts.turns.begin(&mut lease, self.parts.clock.now()));
@@ -261,12 +261,21 @@ impl TurnService {
         self.finish(lease, ended).await
     }
 
-    /// Writes the claim and what came of the work as one.
-    async fn finish_whole(&self, mut lease: Lease, ended: Ended) -> Result<TurnReply, StoreError> {
+    /// Writes the claim and what came of the work as one. Not an `async fn`, which would keep room for its arguments twice: most
+    /// requests wait here.
+    fn finish_whole(
+        &self,
+        mut lease: Lease,
+        ended: Ended,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> impl Future<Output = Result<TurnReply, StoreError>> + Send + use<'_> {
         let instead = reply_instead(&ended);
-        let (end, _held) = end_of(ended);
-        let settled = self.settle(&mut lease, &end).await?;
-        instead.unwrap_or(Ok(settled))
+        let (end, held) = end_of(ended);
+        async move {
+            let settled = self.settle(&mut lease, &end).await?;
+            drop((held, permit));
+            instead.unwrap_or(Ok(settled))
+        }
     }
 
     /// Writes what came of work that is on record. An answer that cannot be written is kept until it can.

@@ -134,7 +134,7 @@ impl Worker {
 
     /// Who sends a picture or the like is told, in its turn, that only text is understood.
     fn notice(&self) -> AnswerEnd {
-        let answer = Answer { text: ONLY_TEXT.into(), model: String::new() };
+        let answer = Answer { text: ONLY_TEXT.into(), model: "".into() };
         AnswerEnd::Answered(answer, self.in_parts(ReplyKind::Notice, ONLY_TEXT))
     }
 

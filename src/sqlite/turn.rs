@@ -23,10 +23,14 @@ use crate::{
         time::Millis,
     },
     repository::{
-        ClaimOutcome, Lease, LeaseSink, NewTurn, RateLimitRepository as _, StoreError, TurnEnd,
+        ClaimOutcome, Claiming, Lease, LeaseSink, NewTurn, RateLimitRepository as _, StoreError, TurnEnd,
         TurnRepository,
     },
-    telemetry::{metrics::TurnOutcome, scope, trace},
+    telemetry::{
+        metrics::TurnOutcome,
+        scope,
+        trace::{self, Span},
+    },
 };
 
 /// How often work on a message is begun before it is given up: it may be what kills the process.
@@ -34,35 +38,12 @@ const MAX_ATTEMPTS: i64 = 5;
 
 #[async_trait]
 impl TurnRepository for SqliteStore {
-    async fn claim(&self, mut new: NewTurn, now: Millis) -> Result<ClaimOutcome, StoreError> {
-        let Some((key, body)) = &new.key else { return Ok(self.claimed(new, now)) };
-        let (id, body): (KeyId, _) = ((new.owner, key.clone()), *body);
-        let verdict = loop {
-            match self.shared.memory.take_key(&id, body, now) {
-                KeyState::Taken => return Ok(self.claimed(new, now)),
-                KeyState::Running(first, since) => break verdict_on_running(first, since, body),
-                KeyState::AskTheDatabase => break self.shared.look_up(&id, body, now).await?,
-                KeyState::LookedUp => self.shared.memory.wait_until_looked_up(&id).await,
-            }
-        };
-        let outcome = match verdict {
-            Verdict::Free => return Ok(self.claimed(new, now)),
-            Verdict::OtherBody => ClaimOutcome::OtherBody,
-            Verdict::Running(since) => ClaimOutcome::Running(since),
-            Verdict::Replay(answer) => ClaimOutcome::Answered(answer),
-        };
-        // The first one's claim may be on its way to disk only. Nobody hears of it before it is there: what is queued
-        // behind it is written after it.
-        let unwritten = matches!(outcome, ClaimOutcome::Running(_) | ClaimOutcome::OtherBody);
-        if unwritten {
-            self.shared.memory.wait_until_queued(&id).await;
+    fn claim(&self, new: Box<NewTurn>, now: Millis) -> Claiming<'_> {
+        let Some((key, body)) = &new.key else { return Claiming::Decided(self.claimed(new, now)) };
+        match self.shared.memory.take_key(&(new.owner, key.clone()), *body, now) {
+            KeyState::Taken => Claiming::Decided(self.claimed(new, now)),
+            state => Claiming::Asked(Box::pin(self.claim_known(new, now, state))),
         }
-        match new.hit.take() {
-            Some(hit) => self.count(hit).await?,
-            None if unwritten => self.flush().await?,
-            None => {}
-        }
-        Ok(outcome)
     }
 
     async fn begin(&self, lease: &mut Lease, now: Millis) -> Result<(), StoreError> {
@@ -84,21 +65,59 @@ impl TurnRepository for SqliteStore {
 }
 
 impl SqliteStore {
-    fn claimed(&self, turn: NewTurn, now: Millis) -> ClaimOutcome {
+    /// Claims a key that memory has not given away at once.
+    async fn claim_known(
+        &self,
+        mut new: Box<NewTurn>,
+        now: Millis,
+        mut state: KeyState,
+    ) -> Result<ClaimOutcome, StoreError> {
+        let Some((key, body)) = &new.key else { return Ok(self.claimed(new, now)) };
+        let (id, body): (KeyId, _) = ((new.owner, key.clone()), *body);
+        let verdict = loop {
+            match state {
+                KeyState::Taken => break Verdict::Free,
+                KeyState::Running(first, since) => break verdict_on_running(first, since, body),
+                KeyState::AskTheDatabase => break self.shared.look_up(&id, body, now).await?,
+                KeyState::LookedUp => self.shared.memory.wait_until_looked_up(&id).await,
+            }
+            state = self.shared.memory.take_key(&id, body, now);
+        };
+        let outcome = match verdict {
+            Verdict::Free => return Ok(self.claimed(new, now)),
+            Verdict::OtherBody => ClaimOutcome::OtherBody,
+            Verdict::Running(since) => ClaimOutcome::Running(since),
+            Verdict::Replay(answer) => ClaimOutcome::Answered(answer),
+        };
+        // The first one's claim may be on its way to disk only. Nobody hears of it before it is there: what is queued
+        // behind it is written after it.
+        let unwritten = matches!(outcome, ClaimOutcome::Running(_) | ClaimOutcome::OtherBody);
+        if unwritten {
+            self.shared.memory.wait_until_queued(&id).await;
+        }
+        match new.hit.take() {
+            Some(hit) => self.count(hit).await?,
+            None if unwritten => self.flush().await?,
+            None => {}
+        }
+        Ok(outcome)
+    }
+
+    fn claimed(&self, turn: Box<NewTurn>, now: Millis) -> ClaimOutcome {
         ClaimOutcome::Claimed(Lease::new(turn, now, Some(Arc::clone(&self.shared) as Arc<dyn LeaseSink>)))
     }
 
     fn lease_of(&self, orphan: Orphan) -> Option<Lease> {
         let id: KeyId = (orphan.owner.parse().ok()?, orphan.key);
         self.shared.memory.take_running_key(&id, orphan.body, orphan.received_at);
-        let turn = NewTurn {
+        let turn = Box::new(NewTurn {
             owner: id.0,
             key: Some((id.1, orphan.body)),
             session: orphan.session,
             memory: None, // it was saved with the message
             text: Arc::new(MessageText::new(orphan.text)?),
             hit: None,
-        };
+        });
         let mut lease =
             Lease::new(turn, orphan.received_at, Some(Arc::clone(&self.shared) as Arc<dyn LeaseSink>));
         lease.id = Some(orphan.message);
@@ -175,9 +194,10 @@ impl Shared {
         };
         let body_hash = BodyHash(row.body_hash.try_into().map_err(|_| corrupt("body_hash"))?);
         let progress = match (row.answered_at_ms, row.answer) {
-            (Some(at), Some(text)) => {
-                KeyProgress::Answered(Millis(at), Answer { text, model: row.model.unwrap_or_default() })
-            }
+            (Some(at), Some(text)) => KeyProgress::Answered(
+                Millis(at),
+                Answer { text: text.into(), model: row.model.unwrap_or_default().into() },
+            ),
             (None, _) => KeyProgress::Running(received_at),
             (Some(_), None) => return Err(corrupt("message_id")),
         };
@@ -185,6 +205,18 @@ impl Shared {
     }
 
     async fn write(&self, lease: &mut Lease, end: Option<TurnEnd>, now: Millis) -> Result<(), StoreError> {
+        let (written, _span) = self.hand_over(lease, end, now)?;
+        lease.id = Some(written.await.unwrap_or_else(|_| Err(closed()))?);
+        Ok(())
+    }
+
+    /// Gives the writer what a lease stands for. What comes back tells of the row, as soon as it is there.
+    fn hand_over(
+        &self,
+        lease: &mut Lease,
+        end: Option<TurnEnd>,
+        now: Millis,
+    ) -> Result<(oneshot::Receiver<Result<MessageId, StoreError>>, Span), StoreError> {
         let (reply, written) = oneshot::channel();
         let hit = lease.turn.hit.take().map(take);
         let mut command = TurnCommand::of(lease, end.map(|end| (end, now)), hit, reply);
@@ -200,8 +232,7 @@ impl Shared {
             // The caller may stop waiting now: from here on the writer answers for the key.
             lease.disarm();
         }
-        lease.id = Some(written.await.unwrap_or_else(|_| Err(closed()))?);
-        Ok(())
+        Ok((written, span))
     }
 }
 

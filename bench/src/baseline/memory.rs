@@ -17,7 +17,7 @@ use moorgate::{
         token::TokenHash,
     },
     repository::{
-        Budget, ClaimOutcome, HitOutcome, Lease, NewCode, NewTurn, PairingRepository, PendingHit,
+        Budget, ClaimOutcome, Claiming, HitOutcome, Lease, NewCode, NewTurn, PairingRepository, PendingHit,
         RateLimitRepository, RedeemOutcome, Redemption, StoreError, TokenRepository, TurnEnd, TurnRepository,
     },
 };
@@ -47,7 +47,7 @@ impl MemoryStore {
     }
 
     /// Decides over a key as the gateway does.
-    pub(crate) fn decide(&self, new: NewTurn, now: Millis) -> ClaimOutcome {
+    pub(crate) fn decide(&self, new: Box<NewTurn>, now: Millis) -> ClaimOutcome {
         let Some((key, body)) = &new.key else { return ClaimOutcome::Claimed(Lease::new(new, now, None)) };
         let id = (new.owner, key.clone());
         let mut keys = lock(&self.keys);
@@ -88,8 +88,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[async_trait]
 impl TurnRepository for MemoryStore {
-    async fn claim(&self, new: NewTurn, now: Millis) -> Result<ClaimOutcome, StoreError> {
-        Ok(self.decide(new, now))
+    fn claim(&self, new: Box<NewTurn>, now: Millis) -> Claiming<'_> {
+        Claiming::Decided(self.decide(new, now))
     }
 
     async fn begin(&self, lease: &mut Lease, _now: Millis) -> Result<(), StoreError> {

@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 use async_trait::async_trait;
 use moorgate::{
     domain::{id::MessageId, time::Millis},
-    repository::{ClaimOutcome, Lease, NewTurn, StoreError, TurnEnd, TurnRepository},
+    repository::{Claiming, Lease, NewTurn, StoreError, TurnEnd, TurnRepository},
 };
 use sqlx::{
     SqlitePool,
@@ -43,7 +43,7 @@ impl TransactionStore {
     async fn write(&self, lease: &Lease, end: &TurnEnd, now: Millis) -> Result<i64, sqlx::Error> {
         let owner = lease.turn.owner.to_string();
         let answer = match end {
-            TurnEnd::Answered(answer, _) => Some(answer.text.as_str()),
+            TurnEnd::Answered(answer, _) => Some(&*answer.text),
             TurnEnd::Failed(..) => None,
         };
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
@@ -84,8 +84,8 @@ impl TransactionStore {
 
 #[async_trait]
 impl TurnRepository for TransactionStore {
-    async fn claim(&self, new: NewTurn, now: Millis) -> Result<ClaimOutcome, StoreError> {
-        self.keys.claim(new, now).await
+    fn claim(&self, new: Box<NewTurn>, now: Millis) -> Claiming<'_> {
+        self.keys.claim(new, now)
     }
 
     async fn begin(&self, lease: &mut Lease, _now: Millis) -> Result<(), StoreError> {

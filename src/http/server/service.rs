@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::header::{CONNECTION, EXPECT};
 use http::{HeaderValue, Request};
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
@@ -49,22 +50,14 @@ pub(super) fn connection_service<R: Responder>(
     service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
         let skippable = is_skippable(&request);
-        answer(responder, begin(request, progress), progress, skippable)
+        responder.respond(begin(request, progress)).map(move |mut response| {
+            if progress.is_unread() && !skippable {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            progress.answered();
+            Ok(response)
+        })
     })
-}
-
-async fn answer<R: Responder>(
-    responder: &R,
-    request: Request<Body>,
-    progress: &Progress,
-    skippable: bool,
-) -> Result<Response, Infallible> {
-    let mut response = responder.respond(request).await;
-    if progress.is_unread() && !skippable {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    progress.answered();
-    Ok(response)
 }
 
 /// Whether the connection can outlive an answer that leaves the body unread.

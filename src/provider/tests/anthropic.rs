@@ -74,11 +74,7 @@ async fn an_end_for_another_reason_is_told() {
     }
     for reason in ["max_tokens", "stop_sequence", "pause_turn", "model_context_window_exceeded"] {
         let completion = ask(Anthropic::new, 200, &ended(reason, text.clone())).await.unwrap();
-        assert_eq!(
-            (completion.answer.text.as_str(), completion.usage),
-            ("Once", Usage::default()),
-            "{reason}"
-        );
+        assert_eq!((&*completion.answer.text, completion.usage), ("Once", Usage::default()), "{reason}");
     }
     assert_eq!(ask(Anthropic::new, 200, "{}").await, Err(ProviderError::BadResponse("not a message")));
 }

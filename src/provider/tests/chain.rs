@@ -117,7 +117,7 @@ fn chain_with<const N: usize>(
 }
 
 fn model_of(outcome: Result<Answer, ProviderError>) -> String {
-    outcome.unwrap().model
+    outcome.unwrap().model.as_ref().to_owned()
 }
 
 fn asked_to_wait(code: u16, secs: u64) -> Step {

@@ -111,12 +111,12 @@ async fn no_answer_is_lost_for_what_is_told_beside_it() {
     ] {
         let body = format!(r#"{{"choices":[{{"message":{{"content":"hi"}},"finish_reason":5}}],{beside}}}"#);
         let completion = ask(OpenAi::new, 200, &body).await.unwrap();
-        assert_eq!((completion.answer.text.as_str(), completion.usage), ("hi", Usage::default()), "{beside}");
-        assert_eq!(completion.answer.model, "model-1", "{beside}");
+        assert_eq!((&*completion.answer.text, completion.usage), ("hi", Usage::default()), "{beside}");
+        assert_eq!(&*completion.answer.model, "model-1", "{beside}");
     }
     let parts =
         r#"{"choices":[{"message":{"content":[{"type":"text","text":"h"},{"type":"text","text":"i"}]}}]}"#;
-    assert_eq!(ask(OpenAi::new, 200, parts).await.unwrap().answer.text, "hi");
+    assert_eq!(&*ask(OpenAi::new, 200, parts).await.unwrap().answer.text, "hi");
     let name = format!("\u{1b}[31m{}", "m".repeat(500));
     let body =
         serde_json::json!({ "model": name, "choices": [{ "message": { "content": "hi" } }] }).to_string();

@@ -23,7 +23,7 @@ fn bind_end(script: &mut Script, turn: &TurnCommand) {
     };
     let account = match end {
         TurnEnd::Answered(answer, account) => {
-            script.bind(answer.text.clone()).bind(answer.model.clone()).bind(None::<i64>);
+            script.bind(Arc::clone(&answer.text)).bind(Arc::clone(&answer.model)).bind(None::<i64>);
             account
         }
         TurnEnd::Failed(class, account) => {

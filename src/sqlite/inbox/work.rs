@@ -179,7 +179,7 @@ impl Step for Answered {
         self.keep_account(conn).await?;
         let (state, answer, model, class, reply) = match &self.end {
             AnswerEnd::Answered(answer, reply) => {
-                ("answered", Some(&answer.text), Some(&answer.model), None, reply)
+                ("answered", Some(&*answer.text), Some(&*answer.model), None, reply)
             }
             AnswerEnd::Failed(class, reply) => ("failed", None, None, Some(*class), reply),
             AnswerEnd::Retry(class, at) => {

@@ -223,15 +223,15 @@ impl Bench {
 
     async fn claim(&self) -> Result<Lease, StoreError> {
         let key = IdempotencyKey::parse(format!("key-{}", self.number).as_bytes()).unwrap();
-        let new = NewTurn {
+        let new = Box::new(NewTurn {
             owner: Owner::Token(TokenId(1)),
             key: Some((key, BodyHash([0; 32]))),
             session: None,
             memory: None,
             text: Arc::new(MessageText::new("hello".into()).unwrap()),
             hit: Some(self.hit(Scope::Webhook)),
-        };
-        match self.store.claim(new, NOW).await? {
+        });
+        match self.store.claim(new, NOW).outcome().await? {
             ClaimOutcome::Claimed(lease) => Ok(lease),
             other => panic!("{other:?}"),
         }

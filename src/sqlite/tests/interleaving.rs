@@ -169,15 +169,15 @@ async fn turn(
     number: usize,
     stays: &Cell<bool>,
 ) {
-    let new = NewTurn {
+    let new = Box::new(NewTurn {
         owner: Owner::Token(TokenId(1)),
         key: Some((IdempotencyKey::parse(KEYS[key].as_bytes()).unwrap(), BodyHash([0; 32]))),
         session: None,
         memory: None,
         text: Arc::new(MessageText::new(format!("{} {number}", KEYS[key])).unwrap()),
         hit: Some(hit(store, log)),
-    };
-    let mut lease = match store.claim(new, NOW).await.unwrap() {
+    });
+    let mut lease = match store.claim(new, NOW).outcome().await.unwrap() {
         ClaimOutcome::Claimed(lease) => lease,
         ClaimOutcome::Answered(answer) => return told(log, key, &answer.text),
         ClaimOutcome::Running(_) => return,
@@ -191,7 +191,7 @@ async fn turn(
     let Some(answered) = end else { return };
     let text = format!("answer {number}");
     let end = if answered {
-        TurnEnd::Answered(Answer { text: text.clone(), model: "m".into() }, Account::default())
+        TurnEnd::Answered(Answer { text: text.as_str().into(), model: "m".into() }, Account::default())
     } else {
         TurnEnd::Failed("test", Account::default())
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use opentelemetry::KeyValue;
 
-use super::instrument::{LazyDurations, LazyTotals, Level, LevelGuard, Meter, Total, counter};
+use super::instrument::{LazyDurations, LazyTotals, Level, Meter, Total, counter};
 use super::label::{Label, labels};
 
 labels! {
@@ -194,9 +194,14 @@ impl HttpMetrics {
         }
     }
 
-    /// Counts a request as at work until the guard is dropped.
-    pub fn active(&self, method: HttpMethod) -> LevelGuard {
-        self.active[method.index()].hold()
+    /// Counts a request as at work until it has [`ended`](Self::ended).
+    pub fn begun(&self, method: HttpMethod) {
+        self.active[method.index()].raise(1);
+    }
+
+    /// It is no longer at work.
+    pub fn ended(&self, method: HttpMethod) {
+        self.active[method.index()].lower(1);
     }
 
     /// Counts a request whose client did not wait for the answer.

@@ -121,6 +121,6 @@ impl Provider for TestModel {
         }
         let text = self.says.lock().unwrap().clone().unwrap_or_else(|| format!("{message}!"));
         let usage = Usage { prompt_tokens: Some(7), completion_tokens: Some(3) };
-        Ok(Completion { answer: Answer { text, model: "test-model-1".into() }, usage })
+        Ok(Completion { answer: Answer { text: text.into(), model: "test-model-1".into() }, usage })
     }
 }
