@@ -35,7 +35,8 @@ pub fn run(settings: &Settings, connections: usize) -> Result<(), String> {
         peaks.push(peak);
         syncs.push(sync_time(&settings.folder).map_err(|problem| problem.to_string())?);
     }
-    if let Some(late) = halves.iter().find(|half| half.unsent > 0) {
+    // A few that became due in the last moment find no free connection.
+    if let Some(late) = halves.iter().find(|half| half.unsent > half.requests / 1000) {
         return Err(format!("it did not keep up with half of its peak: {late:?}"));
     }
     let sync = median_duration(&syncs).unwrap_or_default();
