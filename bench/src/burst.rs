@@ -3,14 +3,14 @@
 
 use std::{
     path::Path,
-    process::{Command, Stdio},
+    process::Command,
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use crate::{
-    load::{self, APP_SECRET, Load, PHONE_NUMBER_ID, Report, Request, webhook_request, whatsapp_request},
+    load::{self, APP_SECRET, Load, PHONE_NUMBER_ID, Report, whatsapp_request},
     model_server::ModelServer,
     process::{Process, pair},
     scenario::Settings,
@@ -76,14 +76,7 @@ fn measure(settings: &Settings, connections: usize, folder: &Path) -> Result<Mea
     let process = Process::start(command(settings, folder, &server), PATIENCE)?;
     let banner = process.banner();
     let token = pair(banner.addr, banner.pairing_code.as_deref().unwrap_or_default())?;
-    let request: Request = Arc::new(move |sequence, out| webhook_request(&token, sequence, out));
-    let client = Load {
-        connections: 4,
-        warmup: Duration::from_millis(500),
-        duration: WATCHED,
-        rate: Some(CLIENT_RATE),
-        ..Load::new(banner.addr, request, 200)
-    };
+    let client = Load::of_a_client(banner.addr, token, CLIENT_RATE, WATCHED);
     let quiet = load::run(&client)?;
     let (noisy, burst, replied) = thread::scope(|scope| {
         let noisy = scope.spawn(|| load::run(&client));
@@ -98,7 +91,7 @@ fn measure(settings: &Settings, connections: usize, folder: &Path) -> Result<Mea
     let peak_kib = process.memory()?.peak_kib;
     process.stop(PATIENCE)?;
     for report in [&quiet, &noisy, &burst] {
-        check(report)?;
+        report.check()?;
     }
     Ok(Measured { quiet, noisy, burst, replied, peak_kib })
 }
@@ -118,7 +111,7 @@ pub fn run_waiting(settings: &Settings) -> Result<(), String> {
     let process = Process::start(command, PATIENCE)?;
     let idle_kib = process.memory()?.resident_kib;
     let report = load::run(&Load { duration: PATIENCE * 5, ..burst(process.banner().addr, 64, WAITING) })?;
-    check(&report)?;
+    report.check()?;
     let (now, peak) = (process.memory()?.resident_kib, process.memory()?.peak_kib);
     process.stop(PATIENCE)?;
     let mib = |kib: u64| format!("{:.0} MiB", as_f64(kib) / 1024.0);
@@ -147,13 +140,6 @@ fn burst(addr: std::net::SocketAddr, connections: usize, total: u64) -> Load {
     }
 }
 
-fn check(report: &Report) -> Result<(), String> {
-    if report.unanswered > 0 || !report.unexpected.is_empty() {
-        return Err(format!("not every answer was as expected: {report:?}"));
-    }
-    Ok(())
-}
-
 fn wait_for(done: impl Fn() -> bool) -> Result<(), String> {
     let begun = Instant::now();
     while !done() {
@@ -167,9 +153,7 @@ fn wait_for(done: impl Fn() -> bool) -> Result<(), String> {
 
 /// The gateway with `WhatsApp`, whose API is `server`.
 fn command(settings: &Settings, folder: &Path, server: &ModelServer) -> Command {
-    let mut command = Command::new(&settings.gateway);
-    command.current_dir(folder).stderr(Stdio::inherit()).args(["serve", "--port", "0", "--print-json"]);
-    command.env("MOORGATE_GATEWAY__WEBHOOK_RATE_LIMIT_PER_MINUTE", "0");
+    let mut command = settings.serve(folder);
     command.env("MOORGATE_OBSERVABILITY__REQUEST_LOG", "off");
     for (key, value) in [
         ("ACCESS_TOKEN", "bench"),

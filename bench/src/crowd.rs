@@ -4,8 +4,6 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::Path,
-    process::{Command, Stdio},
-    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -18,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    load::{self, Load, Report, Request, webhook_request},
+    load::{self, Load, Report},
     process::{Process, pair},
     scenario::Settings,
     stats::{Table, format_latency, median, median_duration},
@@ -84,29 +82,17 @@ pub fn run(settings: &Settings) -> Result<(), String> {
 }
 
 fn measure(settings: &Settings, folder: &Path) -> Result<Measured, String> {
-    let mut command = Command::new(&settings.gateway);
-    command.current_dir(folder).stderr(Stdio::inherit()).args(["serve", "--port", "0", "--print-json"]);
-    command.env("MOORGATE_GATEWAY__WEBHOOK_RATE_LIMIT_PER_MINUTE", "0");
-    let process = Process::start(command, PATIENCE)?;
+    let process = Process::start(settings.serve(folder), PATIENCE)?;
     let banner = process.banner();
     let addr = banner.addr;
     let token = pair(addr, banner.pairing_code.as_deref().unwrap_or_default())?;
-    let request: Request = Arc::new(move |sequence, out| webhook_request(&token, sequence, out));
-    let client = Load {
-        connections: 4,
-        warmup: Duration::from_millis(500),
-        duration: WATCHED,
-        rate: Some(CLIENT_RATE),
-        ..Load::new(addr, request, 200)
-    };
+    let client = Load::of_a_client(addr, token, CLIENT_RATE, WATCHED);
     let quiet = load::run(&client)?;
     let (with_slow, gone) = beside(&client, || slow(addr))?;
     let (with_idle, refused) = beside(&client, || idle(addr))?;
     process.stop(PATIENCE)?;
     for report in [&quiet, &with_slow, &with_idle] {
-        if report.unanswered > 0 || !report.unexpected.is_empty() {
-            return Err(format!("not every answer was as expected: {report:?}"));
-        }
+        report.check()?;
     }
     Ok(Measured { quiet, with_slow, gone, with_idle, refused })
 }

@@ -85,6 +85,14 @@ impl Load {
         }
     }
 
+    /// The paired client that others are measured beside: four connections with so many requests a second.
+    #[must_use]
+    pub fn of_a_client(addr: SocketAddr, token: String, rate: u32, duration: Duration) -> Self {
+        let request: Request = Arc::new(move |sequence, out| webhook_request(&token, sequence, out));
+        let (connections, warmup) = (4, Duration::from_millis(500));
+        Self { connections, warmup, duration, rate: Some(rate), ..Self::new(addr, request, 200) }
+    }
+
     fn check(&self) -> Result<(), String> {
         if self.connections == 0 || self.threads == 0 || self.duration.is_zero() || self.rate == Some(0) {
             return Err("connections, threads, duration and rate must not be zero".to_owned());
@@ -118,6 +126,19 @@ pub struct Report {
     /// Requests of an open loop that were due but found no free connection before the end. When there are any, the
     /// server did not keep up, and the latencies are those of the requests that came first.
     pub unsent: u64,
+}
+
+impl Report {
+    /// Whether every answer was as expected.
+    ///
+    /// # Errors
+    /// If not, what was found, as text.
+    pub fn check(&self) -> Result<(), String> {
+        if self.unanswered > 0 || !self.unexpected.is_empty() {
+            return Err(format!("not every answer was as expected: {self:?}"));
+        }
+        Ok(())
+    }
 }
 
 /// Runs the load to its end and blocks until then, on threads of its own.

@@ -31,6 +31,17 @@ pub struct Settings {
     pub duration: Duration,
 }
 
+impl Settings {
+    /// The gateway on any free port in this folder, without a limit of `/webhook`.
+    #[must_use]
+    pub fn serve(&self, folder: &Path) -> Command {
+        let mut command = Command::new(&self.gateway);
+        command.current_dir(folder).stderr(Stdio::inherit()).args(["serve", "--port", "0", "--print-json"]);
+        command.env("MOORGATE_GATEWAY__WEBHOOK_RATE_LIMIT_PER_MINUTE", "0");
+        command
+    }
+}
+
 /// A server under load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Server {
@@ -213,13 +224,13 @@ fn command(
         Server::Transaction => Some("transaction"),
         Server::Full | Server::Normal | Server::Unobserved | Server::Observed => None,
     };
-    let mut command = Command::new(if baseline.is_some() { &settings.this } else { &settings.gateway });
-    command.current_dir(folder).stderr(Stdio::inherit());
     if let Some(kind) = baseline {
+        let mut command = Command::new(&settings.this);
+        command.current_dir(folder).stderr(Stdio::inherit());
         command.args(["baseline", kind, scenario.limit()]).args(model_url);
         return command;
     }
-    command.args(["serve", "--port", "0", "--print-json"]);
+    let mut command = settings.serve(folder);
     command.env("MOORGATE_GATEWAY__WEBHOOK_RATE_LIMIT_PER_MINUTE", scenario.limit());
     command.env("MOORGATE_DATABASE__SYNCHRONOUS", if server == Server::Normal { "normal" } else { "full" });
     let is_observed = server == Server::Observed;

@@ -39,24 +39,32 @@ fn settings(folder: &TempDir) -> DatabaseSettings {
     }
 }
 
-async fn open(folder: &TempDir) -> SqliteStore {
-    let limits = StoreLimits {
+/// Limits that nothing here meets, and keys that outlive it; without a limit of pairing, and no channel.
+fn limits() -> StoreLimits {
+    StoreLimits {
         pair_per_minute: 0,
-        webhook_per_minute: 0,
+        webhook_per_minute: 1_000_000,
         signature_per_minute: 0,
-        rate_clients: 1,
-        lockout: Duration::from_secs(1),
-        code_failures: 1,
-        key_ttl: Duration::from_mins(5),
+        rate_clients: 1_000_000,
+        lockout: Duration::from_mins(5),
+        code_failures: 10_000,
+        key_ttl: Duration::from_hours(1_000_000),
         keys_per_owner: 10,
         channels: Vec::new(),
-        waiting_messages: 0,
+        waiting_messages: 1_000_000,
         saves_memory: true,
         retention: Retention::default(),
-    };
+    }
+}
+
+async fn open_with(settings: &DatabaseSettings, limits: StoreLimits) -> SqliteStore {
     let clock = Arc::new(SteadyClock::new(Arc::new(SystemClock::new())));
     let parts = StoreParts { limits, clock, metrics: Metrics::disabled().into() };
-    SqliteStore::open(&settings(folder), parts).await.unwrap()
+    SqliteStore::open(settings, parts).await.unwrap()
+}
+
+async fn open(folder: &TempDir) -> SqliteStore {
+    open_with(&settings(folder), limits()).await
 }
 
 /// Lets the file have so many pages; fewer than it has are as many as it has.

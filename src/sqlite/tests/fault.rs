@@ -17,9 +17,9 @@ use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, SqliteConnection};
 use tempfile::TempDir;
 
-use super::super::{
-    DatabaseSettings, Retention, SqliteStore, StoreLimits, StoreParts, check, command::Step as StoreStep,
-    open as opening,
+use super::{
+    super::{DatabaseSettings, SqliteStore, StoreLimits, check, command::Step as StoreStep, open as opening},
+    limits, open_with, settings,
 };
 use crate::{
     domain::{
@@ -39,8 +39,6 @@ use crate::{
         NewCode, NewTurn, Next, PairingRepository as _, PendingHit, RateLimitRepository as _, RedeemOutcome,
         Redemption, Reply, SendEnd, SendJob, StoreError, TokenRepository as _, TurnEnd, TurnRepository as _,
     },
-    system::{SteadyClock, SystemClock},
-    telemetry::Metrics,
 };
 
 const NOW: Millis = Millis(1_790_000_000_000);
@@ -172,29 +170,15 @@ fn answer() -> Answer {
 impl Bench {
     async fn open() -> Self {
         let folder = TempDir::new().unwrap();
-        let settings = DatabaseSettings {
-            path: folder.path().join("moorgate.db"),
-            full_sync: false,
-            busy_timeout: Duration::from_mins(1),
-            read_connections: 1,
-        };
+        let settings =
+            DatabaseSettings { full_sync: false, busy_timeout: Duration::from_mins(1), ..settings(&folder) };
         let limits = StoreLimits {
             pair_per_minute: 1_000_000,
-            webhook_per_minute: 1_000_000,
-            signature_per_minute: 0,
-            rate_clients: 1_000_000,
-            lockout: Duration::from_mins(5),
-            code_failures: 10_000,
-            key_ttl: Duration::from_hours(1_000_000),
             keys_per_owner: 4,
             channels: vec![ChannelKind::Linq],
-            waiting_messages: 1_000_000,
-            saves_memory: true,
-            retention: Retention::default(),
+            ..limits()
         };
-        let clock = Arc::new(SteadyClock::new(Arc::new(SystemClock::new())));
-        let parts = StoreParts { limits, clock, metrics: Metrics::disabled().into() };
-        let store = SqliteStore::open(&settings, parts).await.unwrap();
+        let store = open_with(&settings, limits).await;
         let fault = Fault::default();
         store.shared.step(None, fault.clone()).await.unwrap();
         let mut reader = opening::options(&settings).connect().await.unwrap();

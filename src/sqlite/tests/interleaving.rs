@@ -20,8 +20,9 @@ use proptest::prelude::*;
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, SqliteConnection};
 use tempfile::TempDir;
 
-use super::super::{
-    DatabaseSettings, Retention, SqliteStore, StoreLimits, StoreParts, check, open as opening,
+use super::{
+    super::{DatabaseSettings, SqliteStore, StoreLimits, check, open as opening},
+    limits, open_with, settings,
 };
 use crate::{
     domain::{
@@ -38,8 +39,6 @@ use crate::{
         ClaimOutcome, HitOutcome, NewTurn, PairingRepository as _, PendingHit, RateLimitRepository as _,
         RedeemOutcome, Redemption, TurnEnd, TurnRepository as _,
     },
-    system::{SteadyClock, SystemClock},
-    telemetry::Metrics,
 };
 
 const NOW: Millis = Millis(1_790_000_000_000);
@@ -208,33 +207,8 @@ fn told(log: &RefCell<Log>, key: usize, answer: &str) {
     assert_eq!(first, answer, "{} was answered twice", KEYS[key]);
 }
 
-fn settings(folder: &TempDir) -> DatabaseSettings {
-    DatabaseSettings {
-        path: folder.path().join("moorgate.db"),
-        full_sync: false,
-        busy_timeout: Duration::from_mins(5),
-        read_connections: 1,
-    }
-}
-
 async fn open(settings: &DatabaseSettings) -> SqliteStore {
-    let limits = StoreLimits {
-        pair_per_minute: 0,
-        webhook_per_minute: 1_000_000,
-        signature_per_minute: 0,
-        rate_clients: 10,
-        lockout: Duration::from_mins(5),
-        code_failures: 100,
-        key_ttl: Duration::from_hours(1_000_000),
-        keys_per_owner: 10,
-        channels: Vec::new(),
-        waiting_messages: 0,
-        saves_memory: false,
-        retention: Retention::default(),
-    };
-    let clock = Arc::new(SteadyClock::new(Arc::new(SystemClock::new())));
-    let parts = StoreParts { limits, clock, metrics: Metrics::disabled().into() };
-    SqliteStore::open(settings, parts).await.unwrap()
+    open_with(settings, StoreLimits { saves_memory: false, ..limits() }).await
 }
 
 /// A caller, and whether it stays.
@@ -347,7 +321,8 @@ fn run_schedule(steps: Vec<Step>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let folder = TempDir::new().unwrap();
-        let settings = settings(&folder);
+        let settings =
+            DatabaseSettings { full_sync: false, busy_timeout: Duration::from_mins(5), ..settings(&folder) };
         let store = Rc::new(open(&settings).await);
         let log = Rc::new(RefCell::new(Log::default()));
         let other = opening::options(&settings).connect().await.unwrap();

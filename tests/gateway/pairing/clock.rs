@@ -1,17 +1,8 @@
 //! Lockouts and codes while somebody sets the clock.
 
-use crate::support::gateway::Gateway;
+use crate::support::{gateway::Gateway, time::HOUR_MS};
 
 use super::{MINUTE, TICK, assert_right_code_locked_out, guess, just_before, lock_out, start};
-
-const HOUR_MS: i64 = 3_600_000;
-
-/// Starts again after the clock was set while nothing ran.
-async fn restart_with_clock_set(mut gateway: Gateway, by_ms: i64) -> Gateway {
-    gateway.stop().await;
-    gateway.clock.step_wall(by_ms);
-    gateway.restart().await
-}
 
 /// Failure 19: a clock set back must neither prolong a lockout nor end it.
 #[tokio::test]
@@ -36,7 +27,7 @@ async fn a_clock_set_back_over_a_restart_changes_no_lockout() {
         let gateway = start().await;
         lock_out(&gateway, 300).await;
         gateway.clock.advance(MINUTE);
-        let gateway = restart_with_clock_set(gateway, -back_ms).await;
+        let gateway = gateway.restart_with_clock_set(-back_ms).await;
         assert_right_code_locked_out(&gateway, 240).await;
         gateway.clock.advance(4 * MINUTE);
         lock_out(&gateway, 600).await;
@@ -47,7 +38,7 @@ async fn a_clock_set_back_over_a_restart_changes_no_lockout() {
 async fn failures_count_on_when_the_clock_is_set_back_over_a_restart() {
     let gateway = start().await;
     guess(&gateway, &gateway.client, 4).await;
-    let gateway = restart_with_clock_set(gateway, -HOUR_MS).await;
+    let gateway = gateway.restart_with_clock_set(-HOUR_MS).await;
     guess(&gateway, &gateway.client, 1).await;
     assert_right_code_locked_out(&gateway, 300).await;
 }
@@ -57,7 +48,7 @@ async fn failures_decay_on_time_when_the_clock_is_set_back_over_a_restart() {
     let gateway = start().await;
     guess(&gateway, &gateway.client, 4).await;
     gateway.clock.advance(10 * MINUTE);
-    let gateway = restart_with_clock_set(gateway, -HOUR_MS).await;
+    let gateway = gateway.restart_with_clock_set(-HOUR_MS).await;
     gateway.clock.advance(5 * MINUTE);
     guess(&gateway, &gateway.client, 4).await;
     gateway.pair().await;
@@ -89,7 +80,7 @@ async fn a_code_lives_its_hour_when_the_clock_is_set_back_over_a_restart() {
         let gateway = start().await;
         let code = gateway.code.clone().unwrap();
         gateway.clock.advance(10 * MINUTE);
-        let gateway = restart_with_clock_set(gateway, -1000 * HOUR_MS).await;
+        let gateway = gateway.restart_with_clock_set(-1000 * HOUR_MS).await;
         gateway.clock.advance(after);
         assert_eq!(gateway.client.pair(&code).await.status, status);
     }
@@ -102,7 +93,7 @@ async fn a_code_lives_its_hour_when_the_clock_is_set_back_a_little_over_a_restar
         let gateway = start().await;
         let code = gateway.code.clone().unwrap();
         gateway.clock.advance(10 * MINUTE);
-        let gateway = restart_with_clock_set(gateway, -300_000).await;
+        let gateway = gateway.restart_with_clock_set(-300_000).await;
         gateway.clock.advance(after);
         assert_eq!(gateway.client.pair(&code).await.status, status);
     }
@@ -117,7 +108,7 @@ async fn a_clock_set_back_over_a_crash_changes_no_lockout() {
     assert_right_code_locked_out(&gateway, 240).await;
     gateway.stop().await;
     gateway.sql("UPDATE server_run SET stopped_at_ms = NULL");
-    gateway = restart_with_clock_set(gateway, -HOUR_MS).await;
+    gateway = gateway.restart_with_clock_set(-HOUR_MS).await;
     assert_right_code_locked_out(&gateway, 240).await;
     gateway.clock.advance(2 * MINUTE);
     for _ in 0..2 {

@@ -3,23 +3,14 @@
 use std::time::Duration;
 
 use super::{OPEN, assert_answered, assert_replayed, post};
-use crate::support::gateway::Gateway;
-
-const HOUR_MS: i64 = 3_600_000;
-
-/// Starts again after the clock was set while nothing ran.
-async fn restart_with_clock_set(mut gateway: Gateway, by_ms: i64) -> Gateway {
-    gateway.stop().await;
-    gateway.clock.step_wall(by_ms);
-    gateway.restart().await
-}
+use crate::support::{gateway::Gateway, time::HOUR_MS};
 
 /// Failure 5: keys vanished. The newest message still told of the time before, so each further start set all back again.
 #[tokio::test]
 async fn answered_keys_live_their_time_over_any_number_of_restarts_after_the_clock_was_set_back() {
     let mut gateway = Gateway::start_with(&[OPEN]).await;
     assert_answered(&post(&gateway, "order-1").await);
-    gateway = restart_with_clock_set(gateway, -HOUR_MS).await;
+    gateway = gateway.restart_with_clock_set(-HOUR_MS).await;
     for _ in 0..3 {
         assert_replayed(&post(&gateway, "order-1").await, "hello!", "test-model-1");
         gateway = gateway.restart().await;

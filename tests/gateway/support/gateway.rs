@@ -117,6 +117,13 @@ impl Gateway {
         Self::of(app, self.clock.clone(), self.model.clone(), config, self.take_folder())
     }
 
+    /// Stops in order and starts again after the wall clock was set by so many milliseconds while nothing ran.
+    pub async fn restart_with_clock_set(mut self, by_ms: i64) -> Self {
+        self.stop().await;
+        self.clock.step_wall(by_ms);
+        self.restart().await
+    }
+
     /// Leaves it behind as `kill -9` would, and starts again on a copy of what is on disk, with the same clock and a new
     /// model. Nobody may write to the database meanwhile, nor checkpoint it.
     pub async fn killed(self) -> Self {

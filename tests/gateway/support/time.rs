@@ -7,6 +7,9 @@ use std::{
 
 use moorgate::{domain::time::Millis, system::Clock};
 
+/// An hour by which a test sets the wall clock.
+pub const HOUR_MS: i64 = 3_600_000;
+
 /// Wall and monotonic milliseconds, moved by hand.
 #[derive(Clone)]
 pub struct TestClock(Arc<Mutex<(i64, u64)>>);
