@@ -27,6 +27,15 @@ bench *arguments:
     cargo build --release --workspace
     cargo run --release --package moorgate-bench -- {{arguments}}
 
+# Measure with so much on record already: messages with their keys, and clients (it takes minutes at 10000000)
+growth kept="1000,100000" clients="10000,1000000" *arguments:
+    cargo build --release --workspace
+    cargo run --release --package moorgate-bench -- growth --kept {{kept}} --clients {{clients}} {{arguments}}
+
+# Micro-benchmarks of the pure rules and of the writer
+micro *arguments:
+    cargo bench --package moorgate-bench --bench micro -- {{arguments}}
+
 # One message through the gateway to a real tiny model
 smoke-model:
     cargo build --release

@@ -3,6 +3,7 @@
 pub mod baseline;
 pub mod burst;
 pub mod crowd;
+pub mod growth;
 pub mod half;
 pub mod load;
 pub mod message;

@@ -1,11 +1,14 @@
 //! `moorgate-bench [--rounds N] [--seconds N] [--connections 256,64] [scenario…]`: measures the gateway that was built
 //! beside it (`cargo build --release` first) against the baselines it contains, and prints Markdown tables.
+//! `moorgate-bench growth [--kept 1000,100000] [--clients 10000,1000000]`: measures it with so much on record.
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use moorgate_bench::{
     baseline::{self, Kind},
-    burst, crowd, half,
+    burst, crowd,
+    growth::{self, Sizes},
+    half,
     scenario::{self, Scenario, Settings},
 };
 
@@ -49,20 +52,23 @@ fn measure(arguments: &[String]) -> Result<(), String> {
         return Err(format!("{} is missing: cargo build --release", gateway.display()));
     }
     let (mut rounds, mut seconds, mut connections, mut named) = (3, 5, vec![256, 64], Vec::new());
-    let mut special = Vec::new();
+    let (mut special, mut sizes) = (Vec::new(), Sizes::default());
     let mut words = arguments.iter().map(String::as_str);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
         let number = |text: &str| text.parse::<usize>().map_err(|_| format!("{word}: {text:?} is no number"));
+        let many = |text: &str| text.split(',').map(number).collect::<Result<Vec<_>, _>>();
         match word {
             "--rounds" => rounds = number(value()?)?,
             "--seconds" => seconds = number(value()?)?,
-            "--connections" => connections = value()?.split(',').map(number).collect::<Result<_, _>>()?,
-            "half" | "burst" | "waiting" | "crowd" => special.push(word),
+            "--connections" => connections = many(value()?)?,
+            "--kept" => sizes.kept = many(value()?)?,
+            "--clients" => sizes.clients = many(value()?)?,
+            "half" | "burst" | "waiting" | "crowd" | "growth" => special.push(word),
             _ => {
                 let found = Scenario::ALL.iter().find(|(name, _)| *name == word);
                 named.push(*found.ok_or(format!(
-                    "{word} is no scenario: echo, model, 401, 429, observed, observed-401, half, burst, waiting, crowd"
+                    "{word} is no scenario: echo, model, 401, 429, observed, observed-401, half, burst, waiting, crowd, growth"
                 ))?);
             }
         }
@@ -89,6 +95,9 @@ fn measure(arguments: &[String]) -> Result<(), String> {
         }
         if all || special.contains(&"crowd") {
             crowd::run(&settings)?;
+        }
+        if special.contains(&"growth") {
+            growth::run(&settings, &sizes)?;
         }
         Ok(())
     };

@@ -3,6 +3,7 @@
 //! The database is always right. Memory is what it said last, and what is on its way to it.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::{
         Mutex, MutexGuard, PoisonError, RwLock,
@@ -18,14 +19,16 @@ use super::{
     StoreLimits,
     inbox::{WaitingCount, count_waiting},
     key_filter::KeyFilter,
+    rate_limit::stored_hits,
     retention::Progress,
+    rows::unpack,
 };
 use crate::domain::{
     channel::ChannelKind,
     client::Owner,
     id::TokenId,
     idempotency::{BodyHash, IdempotencyKey},
-    rate::{RateClient, RateTable, Scope, WINDOW},
+    rate::{RateClient, RateTable, Scope},
     time::Millis,
     token::TokenHash,
 };
@@ -280,24 +283,10 @@ impl Memory {
     }
 
     async fn load_windows(&self, conn: &mut SqliteConnection, now: Millis) -> Result<(), sqlx::Error> {
-        let start = now.minus(WINDOW).0;
-        let rows = sqlx::query!(
-            r#"SELECT at_ms AS "at_ms!: i64", scope AS "scope!: String", token_id AS "token_id!: i64",
-                      address AS "address!: String", hits AS "hits!: i64"
-               FROM rate_hit WHERE at_ms > ?1 ORDER BY at_ms"#,
-            start
-        )
-        .fetch_all(conn)
-        .await?;
-        let of = |scope: Scope| {
-            rows.iter().filter(move |row| row.scope == scope.as_str()).filter_map(|row| {
-                let token = (row.token_id != 0).then_some(TokenId(row.token_id));
-                let client = RateClient { token, address: row.address.parse().ok()? };
-                Some((client, Millis(row.at_ms), u32::try_from(row.hits).unwrap_or(0)))
-            })
-        };
+        let hits = stored_hits(conn, now).await?;
         for scope in Scope::ALL {
-            self.windows(scope).reload(of(scope), now);
+            let of_scope = hits.iter().filter(|hit| hit.scope == scope);
+            self.windows(scope).reload(of_scope.map(|hit| (hit.client, hit.at, hit.hits)), now);
         }
         Ok(())
     }
@@ -307,21 +296,23 @@ impl Memory {
     pub(super) async fn load_keys(&self, reads: &SqlitePool, now: Millis) -> Result<(), sqlx::Error> {
         let mut after = 0;
         loop {
-            let rows = sqlx::query!(
-                r#"SELECT message_id AS "message_id!: i64", owner AS "owner!: String", key AS "key!: String"
-                   FROM idempotency_key WHERE message_id > ?1 ORDER BY message_id LIMIT 1000"#,
+            let some = sqlx::query!(
+                r#"SELECT json_group_array(json_array(owner, key)) AS "packed!: String", max(message_id) AS "last: i64"
+                   FROM (SELECT message_id, owner, key FROM idempotency_key WHERE message_id > ?1
+                         ORDER BY message_id LIMIT 1000)"#,
                 after
             )
-            .fetch_all(reads)
+            .fetch_one(reads)
             .await?;
-            let Some(last) = rows.last() else {
+            let Some(last) = some.last else {
                 self.filter_is_complete();
                 return Ok(());
             };
-            after = last.message_id;
+            after = last;
+            let rows: Vec<(Cow<'_, str>, Cow<'_, str>)> = unpack(&some.packed)?;
             let mut keys = lock(&self.keys);
-            for row in &rows {
-                if let (Ok(owner), Ok(key)) = (row.owner.parse(), IdempotencyKey::stored(&row.key)) {
+            for (owner, key) in &rows {
+                if let (Ok(owner), Ok(key)) = (owner.parse(), IdempotencyKey::stored(key)) {
                     keys.filter.add(&(owner, key) as &KeyId, now);
                 }
             }

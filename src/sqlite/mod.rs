@@ -166,6 +166,7 @@ impl SqliteStore {
         let now = parts.clock.now();
         let run_id =
             if is_server { sweep::begin_run(&mut database.writer, now).await.map_err(failed)? } else { 0 };
+        let version = writer::data_version(&mut database.writer).await.map_err(failed)?;
         let memory = Memory::new(&parts.limits, &parts.metrics, now);
         memory.load(&mut database.writer, now).await.map_err(failed)?;
         let (senders, queues) = queue::queues();
@@ -194,7 +195,7 @@ impl SqliteStore {
             checkpoint = Some(tokio::spawn(checkpoint::run(conn, Arc::clone(&shared))));
             tokio::spawn(Arc::clone(&shared).keep_keys());
         }
-        let writer = Writer::new(database.writer, &shared, queues, settings);
+        let writer = Writer::new((database.writer, version), &shared, queues, settings);
         let writer = tokio::spawn(writer.run());
         let (writer, checkpoint) =
             (tokio::sync::Mutex::new(Some(writer)), tokio::sync::Mutex::new(checkpoint));

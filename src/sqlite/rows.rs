@@ -6,6 +6,14 @@
 
 use std::fmt::Write as _;
 
+use serde::Deserialize;
+
+/// Many rows out of one, packed by `json_group_array(json_array(…))`: where there are very many, a row each costs several times as
+/// much.
+pub(super) fn unpack<'a, T: Deserialize<'a>>(packed: &'a str) -> Result<Vec<T>, sqlx::Error> {
+    serde_json::from_str(packed).map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
 /// Rows under construction.
 #[derive(Debug, Default)]
 pub(super) struct Rows {

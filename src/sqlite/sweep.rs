@@ -301,8 +301,8 @@ async fn forget_attempts(conn: &mut SqliteConnection, now: Millis) -> Result<u64
     Ok(failures.rows_affected() + lockouts.rows_affected() + codes.rows_affected())
 }
 
-/// Goes once round all keys, some at each sweep, and removes those that have expired. Returns where to go on, 0 after the last, and
-/// how many were removed.
+/// Goes once round all keys, some at each sweep, and removes those that have expired, or whose work was ended by hand. Returns where
+/// to go on, 0 after the last, and how many were removed.
 async fn forget_keys(
     conn: &mut SqliteConnection,
     after: i64,
@@ -318,7 +318,9 @@ async fn forget_keys(
     .await?;
     let to = last.as_ref().map_or(i64::MAX, |last| last.id);
     let deleted = sqlx::query!(
-        "DELETE FROM idempotency_key WHERE message_id > ?1 AND message_id <= ?2 AND answered_at_ms <= ?3",
+        "DELETE FROM idempotency_key WHERE message_id > ?1 AND message_id <= ?2 AND (answered_at_ms <= ?3
+             OR state = 'running' AND NOT EXISTS (SELECT 1 FROM message AS m
+                 WHERE m.id = idempotency_key.message_id AND m.state IN ('accepted', 'running')))",
         after,
         to,
         expired

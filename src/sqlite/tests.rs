@@ -193,6 +193,26 @@ async fn a_key_that_is_put_in_by_hand_is_known_like_any_other_edit() {
     store.close().await;
 }
 
+/// The start looks at no key but those of the messages it takes over.
+#[tokio::test]
+async fn a_running_key_whose_message_is_not_at_work_goes_with_the_sweep() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    let mut other = super::open::options(&settings(&folder)).connect().await.unwrap();
+    let insert = "INSERT INTO message (id, received_at_ms, channel, sender, idempotency_key, text, state, attempts, run_id, finished_at_ms)
+                  VALUES (1, 1, 'webhook', 'token:1', 'at work', 'hello', 'running', 1, 1, NULL),
+                         (2, 1, 'webhook', 'token:1', 'ended', 'hello', 'failed', 1, 1, 1);
+                  INSERT INTO idempotency_key (message_id, owner, key, body_hash, state)
+                  VALUES (1, 'token:1', 'at work', x'00', 'running'), (2, 'token:1', 'ended', x'00', 'running'),
+                         (3, 'token:1', 'deleted', x'00', 'running')";
+    sqlx::raw_sql(insert).execute(&mut other).await.unwrap();
+    store.sweep_once().await.unwrap();
+    let left: Vec<String> =
+        sqlx::query_scalar("SELECT key FROM idempotency_key").fetch_all(&mut other).await.unwrap();
+    assert_eq!(left, ["at work"]);
+    store.close().await;
+}
+
 /// A commit that fails leaves its transaction open.
 #[tokio::test]
 async fn a_transaction_that_cannot_be_committed_stops_no_other() {

@@ -296,17 +296,19 @@ async fn take_over(
     )
     .execute(&mut *conn)
     .await?;
+    // From the messages to their keys: all keys are too many to be looked through at a start.
     sqlx::query!(
-        "UPDATE message SET state = 'failed', error_class = 'crashed', finished_at_ms = ?1
-         WHERE state IN ('accepted', 'running') AND channel = 'webhook' AND attempts >= ?2",
-        now.0,
+        "DELETE FROM idempotency_key WHERE state = 'running' AND message_id IN (
+             SELECT id FROM message WHERE state IN ('accepted', 'running') AND channel = 'webhook' AND attempts >= ?1)",
         MAX_ATTEMPTS
     )
     .execute(&mut *conn)
     .await?;
     sqlx::query!(
-        "DELETE FROM idempotency_key WHERE state = 'running'
-             AND message_id NOT IN (SELECT id FROM message WHERE state IN ('accepted', 'running'))"
+        "UPDATE message SET state = 'failed', error_class = 'crashed', finished_at_ms = ?1
+         WHERE state IN ('accepted', 'running') AND channel = 'webhook' AND attempts >= ?2",
+        now.0,
+        MAX_ATTEMPTS
     )
     .execute(&mut *conn)
     .await?;

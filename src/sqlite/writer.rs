@@ -37,9 +37,6 @@ use crate::{
     telemetry::metrics::RemovedKind,
 };
 
-/// No data version: memory was loaded before the writer began, and is loaded again at its first look.
-const UNSEEN: i64 = -1;
-
 /// The first and the longest pause before a commit in doubt is tried again.
 const PAUSE_IN_DOUBT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
 
@@ -64,7 +61,7 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     queues: Queues,
     state: BatchState,
-    data_version: i64,
+    data_version: i64, // of what is in memory
     committed: Committed,
     path: PathBuf,
     file: Option<FileId>, // what the path named when it was opened
@@ -82,8 +79,9 @@ impl FileId {
 }
 
 impl Writer {
+    /// With the connection goes its [`data_version`] from before memory was loaded.
     pub(super) fn new(
-        conn: SqliteConnection,
+        (conn, data_version): (SqliteConnection, i64),
         shared: &Arc<Shared>,
         queues: Queues,
         settings: &DatabaseSettings,
@@ -91,7 +89,7 @@ impl Writer {
         let (path, busy_timeout) = (settings.path.clone(), settings.busy_timeout);
         let (shared, state, file) = (Arc::clone(shared), BatchState::default(), FileId::of(&path));
         let committed = Committed::default();
-        Self { conn, shared, queues, state, data_version: UNSEEN, committed, path, file, busy_timeout }
+        Self { conn, shared, queues, state, data_version, committed, path, file, busy_timeout }
     }
 
     /// Writes until it is asked to end.
@@ -392,11 +390,9 @@ impl Writer {
         if version != self.data_version {
             self.state.forget_numbers();
             self.shared.memory.load(&mut self.conn, self.shared.clock.now()).await?;
-            if self.data_version != UNSEEN {
-                self.shared.memory.edits.fetch_add(1, Ordering::Relaxed);
-                self.shared.edited.notify_one();
-                tracing::debug!("another process wrote to the database: memory was loaded again");
-            }
+            self.shared.memory.edits.fetch_add(1, Ordering::Relaxed);
+            self.shared.edited.notify_one();
+            tracing::debug!("another process wrote to the database: memory was loaded again");
             self.data_version = version;
         }
         Ok(())
@@ -436,6 +432,6 @@ async fn one_outcome<T>(
 }
 
 /// A number that changes when another connection has committed, <https://sqlite.org/pragma.html#pragma_data_version>.
-async fn data_version(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+pub(super) async fn data_version(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("PRAGMA data_version").fetch_one(conn).await
 }
