@@ -16,8 +16,8 @@ use crate::domain::time::Millis;
 const BLOCK: usize = 8;
 /// Blocks of the first filter of a generation: 4 MiB.
 const FIRST: usize = 1 << 16;
-/// Bits of room for each key: some 1 % of new keys are a "maybe" then.
-const BITS_PER_KEY: usize = 12;
+/// Bits of room for each key: some 0.1 % of new keys are a "maybe" then, when the filter is full.
+const BITS_PER_KEY: usize = 20;
 const PROBES: usize = 5;
 
 #[derive(Debug)]
