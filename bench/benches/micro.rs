@@ -172,7 +172,8 @@ async fn write_all(store: &Arc<SqliteStore>, clock: &SteadyClock, turns: Vec<New
     for turn in turns {
         let store = Arc::clone(store);
         tasks.spawn(async move {
-            let Ok(ClaimOutcome::Claimed(mut lease)) = store.claim(turn, now).await else { return false };
+            let claimed = store.claim(Box::new(turn), now).outcome().await;
+            let Ok(ClaimOutcome::Claimed(mut lease)) = claimed else { return false };
             let answer = Answer { text: "hello".into(), model: "echo".into() };
             let end = TurnEnd::Answered(answer, Account::default());
             store.settle(&mut lease, &end, now).await.is_ok()
