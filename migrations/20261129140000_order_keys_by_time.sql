@@ -21,8 +21,11 @@ CREATE TABLE idempotency_key (
     CONSTRAINT idempotency_key_state CHECK (state IN ('running', 'answered')),
     CONSTRAINT idempotency_key_answered CHECK ((state = 'answered') = (answered_at_ms IS NOT NULL AND answered_no IS NOT NULL))
 ) STRICT;
-INSERT OR IGNORE INTO idempotency_key (message_id, owner, key, body_hash, state, answered_at_ms, answered_no)
-SELECT message_id, owner, key, body_hash, state, answered_at_ms, answered_no FROM key_on_record ORDER BY message_id;
+-- A key whose message was deleted by hand is free, and its number may be another message's by now: it stays behind.
+INSERT INTO idempotency_key (message_id, owner, key, body_hash, state, answered_at_ms, answered_no)
+SELECT k.message_id, k.owner, k.key, k.body_hash, k.state, k.answered_at_ms, k.answered_no
+FROM key_on_record AS k JOIN message AS m ON m.id = k.message_id AND m.sender = k.owner AND m.idempotency_key = k.key
+ORDER BY k.message_id;
 DROP TABLE key_on_record;
 -- Where a key is: one look into each part of 1024 messages, the newest first.
 CREATE INDEX idempotency_key_part ON idempotency_key (message_id >> 10, key);

@@ -78,6 +78,9 @@ struct Generation {
 
 impl Generation {
     fn add(&mut self, hash: u64) {
+        if self.may_contain(hash) {
+            return; // added again, it takes no room; and if it only looks so, all its bits are there all the same
+        }
         if self.room == 0 {
             let blocks = self.filters.last().map_or(FIRST, |last| last.len() * 2);
             self.filters.push(vec![[0; BLOCK]; blocks]);
@@ -138,6 +141,15 @@ mod tests {
         assert!((0..100_000).all(|key| filter.may_contain(&key)));
         let maybes = (3_200_000..3_300_000_u32).filter(|key| filter.may_contain(key)).count();
         assert!(maybes < 8_000, "{maybes} of 100,000");
+    }
+
+    #[test]
+    fn keys_that_are_added_again_take_no_room() {
+        let mut filter = filter();
+        for _ in 0..40 {
+            (0..100_000_u32).for_each(|key| filter.add(&key, Millis(0)));
+        }
+        assert_eq!(filter.younger.filters.len(), 1);
     }
 
     #[test]

@@ -100,6 +100,9 @@ pub struct StoreLimits {
     pub retention: Retention,
 }
 
+/// The pause before keys on record are read again, after that failed.
+const PAUSE_OF_KEYS: Duration = Duration::from_secs(1);
+
 /// The store of a running gateway, or of a command beside it.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -247,9 +250,14 @@ impl Shared {
                 return;
             }
             if let Err(error) = loaded {
-                tracing::warn!(%error, "the keys on record could not be read: each new one is looked up");
+                tracing::warn!(%error, "the keys on record could not be read, which is tried again");
+                tokio::time::timeout(PAUSE_OF_KEYS, self.edited.notified()).await.ok();
+            } else {
+                self.edited.notified().await;
             }
-            self.edited.notified().await;
+            if self.closing.load(Ordering::Relaxed) {
+                return;
+            }
         }
     }
 }

@@ -175,6 +175,7 @@ impl Shared {
                         WHERE n.message_id >> 10 = part.no AND n.key = ?2 AND n.owner = ?1)
                     LEFT JOIN message AS m
                         ON m.id = k.message_id AND m.sender = k.owner AND m.idempotency_key = k.key
+                            AND (k.answered_at_ms IS NOT NULL OR m.state IN ('accepted', 'running'))
                LIMIT 1"#,
             owner_text,
             key_text
@@ -182,7 +183,7 @@ impl Shared {
         .fetch_optional(&self.reads)
         .await
         .map_err(|error| store_error(&error))?;
-        // A key whose message was deleted by hand is free.
+        // A key whose message was deleted, or ended, by hand is free.
         let Some((row, received_at)) = row.and_then(|row| row.received_at_ms.map(|at| (row, Millis(at))))
         else {
             return Ok(None);

@@ -74,12 +74,12 @@ impl Step for Forget {
             return Ok(KeyChange::Ambiguous(found.into_iter().map(|entry| entry.owner).collect()));
         }
         let Some(entry) = found.pop() else { return Ok(KeyChange::NotFound) };
-        let gone = sqlx::query!(
-            "DELETE FROM idempotency_key WHERE message_id = ?1 AND state = 'answered'",
-            entry.message.0
-        )
-        .execute(conn)
-        .await?;
-        Ok(if gone.rows_affected() > 0 { KeyChange::Done(entry) } else { KeyChange::AtWork })
+        if entry.answered_at.is_none() {
+            return Ok(KeyChange::AtWork);
+        }
+        sqlx::query!("DELETE FROM idempotency_key WHERE owner = ?1 AND key = ?2", entry.owner, entry.key)
+            .execute(conn)
+            .await?;
+        Ok(KeyChange::Done(entry))
     }
 }

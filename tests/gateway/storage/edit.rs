@@ -107,3 +107,14 @@ async fn a_database_that_was_moved_takes_no_writes() {
     std::fs::rename(&there, &here).unwrap();
     assert_answered(&post(&gateway, "order-2").await);
 }
+
+#[tokio::test]
+async fn a_key_whose_work_was_ended_by_hand_is_free() {
+    let mut gateway = Gateway::start_with(&[OPEN]).await;
+    gateway.stop().await;
+    gateway.sql(&(insert_message(1, Some("order-1"), "running", 1) + &insert_key(1, "order-1", "running")));
+    gateway.sql("UPDATE message SET state = 'failed', finished_at_ms = 1789999999001");
+    let gateway = gateway.restart().await;
+    assert_answered(&post(&gateway, "order-1").await);
+    assert_replayed(&post(&gateway, "order-1").await, "hello!", "test-model-1");
+}
