@@ -244,19 +244,15 @@ impl Shared {
     /// Reads the keys on record, and again when another process has written. Until that was done for the first time, the database
     /// is asked about every key.
     async fn keep_keys(self: Arc<Self>) {
-        loop {
-            let loaded = self.memory.load_keys(&self.reads, self.clock.now()).await;
-            if self.closing.load(Ordering::Relaxed) {
-                return;
-            }
-            if let Err(error) = loaded {
-                tracing::warn!(%error, "the keys on record could not be read, which is tried again");
-                tokio::time::timeout(PAUSE_OF_KEYS, self.edited.notified()).await.ok();
-            } else {
-                self.edited.notified().await;
-            }
-            if self.closing.load(Ordering::Relaxed) {
-                return;
+        let is_closing = || self.closing.load(Ordering::Relaxed);
+        while !is_closing() {
+            match self.memory.load_keys(&self.reads, self.clock.now()).await {
+                Ok(()) => self.edited.notified().await, // or it is being closed
+                Err(_) if is_closing() => {}
+                Err(error) => {
+                    tracing::warn!(%error, "the keys on record could not be read, which is tried again");
+                    tokio::time::timeout(PAUSE_OF_KEYS, self.edited.notified()).await.ok();
+                }
             }
         }
     }

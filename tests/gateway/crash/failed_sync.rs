@@ -6,6 +6,7 @@ use std::{
 };
 
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 
 use crate::support::{
     client::{Client, Reply},
@@ -36,6 +37,16 @@ impl Shimmed {
         command.env("LD_PRELOAD", &library).env("FAILING_SYNCS", &failing).env("SYNCS", &counted);
         command.env("MOORGATE_GATEWAY__REQUEST_TIMEOUT_SECS", "600");
         Some(Self { process: Process::spawn(command, folder), failing, counted })
+    }
+
+    /// One that is in doubt about a pairing, and stays so.
+    async fn in_doubt(folder: &Path) -> Option<(Self, JoinHandle<reqwest::Result<Reply>>)> {
+        let gateway = Self::start(folder)?;
+        let code = gateway.process.code.clone().unwrap();
+        gateway.fail(FOR_EVER);
+        let pairing = tokio::spawn(pair(gateway.process.client.clone(), code));
+        until("three syncs fail", async || gateway.left() + 2 < FOR_EVER).await;
+        Some((gateway, pairing))
     }
 
     fn fail(&self, syncs: usize) {
@@ -86,11 +97,7 @@ async fn a_pairing_whose_sync_failed_is_answered_when_it_is_on_disk() {
 #[tokio::test]
 async fn nobody_is_told_that_a_pairing_failed_that_may_come_back() {
     let folder = TempDir::new().unwrap();
-    let Some(gateway) = Shimmed::start(folder.path()) else { return };
-    let code = gateway.process.code.clone().unwrap();
-    gateway.fail(FOR_EVER);
-    let pairing = tokio::spawn(pair(gateway.process.client.clone(), code));
-    until("three syncs fail", async || gateway.left() + 2 < FOR_EVER).await;
+    let Some((gateway, pairing)) = Shimmed::in_doubt(folder.path()).await else { return };
     gateway.process.kill();
     assert!(pairing.await.unwrap().is_err(), "it was cut, not answered");
 }
@@ -99,11 +106,7 @@ async fn nobody_is_told_that_a_pairing_failed_that_may_come_back() {
 #[tokio::test]
 async fn while_a_commit_is_in_doubt_whoever_comes_is_refused_at_once_and_served_when_it_is_over() {
     let folder = TempDir::new().unwrap();
-    let Some(gateway) = Shimmed::start(folder.path()) else { return };
-    let code = gateway.process.code.clone().unwrap();
-    gateway.fail(FOR_EVER);
-    let pairing = tokio::spawn(pair(gateway.process.client.clone(), code));
-    until("three syncs fail", async || gateway.left() + 2 < FOR_EVER).await;
+    let Some((gateway, pairing)) = Shimmed::in_doubt(folder.path()).await else { return };
     let other = gateway.process.client.seen_from("127.0.0.2");
     for _ in 0..3 {
         assert_eq!(other.pair("wrong").await.status, 503);
