@@ -1,9 +1,8 @@
-//! What the store keeps in memory: live tokens, rate windows, keys at work, and the filter of keys on record.
+//! What the store keeps in memory: live tokens, rate windows, keys at work, and the index of keys on record.
 //!
 //! The database is always right. Memory is what it said last, and what is on its way to it.
 
 use std::{
-    borrow::Cow,
     collections::HashMap,
     sync::{
         Mutex, MutexGuard, PoisonError, RwLock,
@@ -12,21 +11,23 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{SqliteConnection, SqlitePool};
-use tokio::time::Instant;
+use sqlx::SqliteConnection;
+use tokio::{
+    sync::{Notify, SetOnce},
+    time::Instant,
+};
 
 use super::{
     StoreLimits,
     inbox::{WaitingCount, count_waiting},
-    key_filter::KeyFilter,
+    key_index::{KeyIndex, Places},
     rate_limit::stored_hits,
     retention::Progress,
-    rows::unpack,
 };
 use crate::domain::{
     channel::ChannelKind,
     client::Owner,
-    id::TokenId,
+    id::{MessageId, TokenId},
     idempotency::{BodyHash, IdempotencyKey},
     rate::{RateClient, RateTable, Scope},
     time::Millis,
@@ -44,6 +45,9 @@ pub(super) struct Memory {
     pub(super) edits: AtomicU64,
     channels: Vec<ChannelKind>,
     keys: Mutex<Keys>,
+    /// All keys on record are in the index.
+    keys_are_read: SetOnce<()>,
+    keys_are_crowded: Notify,
     swept_to: AtomicI64,
     forgotten_to: Mutex<Progress>,
     looked_at: Mutex<Instant>, // when the writer last looked for edits by other processes
@@ -68,9 +72,10 @@ impl LiveToken {
 pub(super) type KeyId = (Owner, IdempotencyKey);
 
 /// The idempotency keys, as far as memory knows them.
-pub(super) struct Keys {
+#[derive(Default)]
+struct Keys {
     running: HashMap<KeyId, Running>,
-    filter: KeyFilter,
+    on_record: KeyIndex,
 }
 
 /// A key at work.
@@ -99,14 +104,16 @@ pub(super) enum KeyState {
     Taken,
     /// It is being worked on.
     Running(BodyHash, Millis),
-    /// It may be on record. It belongs to the caller until [`Memory::looked_up`] says what the database said.
-    AskTheDatabase,
+    /// It may be on record there. It belongs to the caller until [`Memory::looked_up`] says what the database said.
+    AskTheDatabase(Places),
     /// Another caller asks the database about it.
     LookedUp,
+    /// The keys on record are still being read.
+    NotRead,
 }
 
 impl Memory {
-    pub(super) fn new(limits: &StoreLimits, metrics: &Metrics, now: Millis) -> Self {
+    pub(super) fn new(limits: &StoreLimits, metrics: &Metrics) -> Self {
         Self {
             tokens: RwLock::default(),
             pair: Mutex::new(RateTable::new(limits.pair_per_minute, limits.rate_clients)),
@@ -115,7 +122,9 @@ impl Memory {
             waiting: WaitingCount::new(metrics.channels.waiting().clone()),
             edits: AtomicU64::new(0),
             channels: limits.channels.clone(),
-            keys: Mutex::new(Keys { running: HashMap::new(), filter: KeyFilter::new(limits.key_ttl, now) }),
+            keys: Mutex::default(),
+            keys_are_read: SetOnce::new(),
+            keys_are_crowded: Notify::new(),
             swept_to: AtomicI64::new(0),
             forgotten_to: Mutex::default(),
             looked_at: Mutex::new(Instant::now()),
@@ -159,14 +168,15 @@ impl Memory {
             Some(running) => return KeyState::Running(running.body, running.since),
             None => {}
         }
-        let may_be_on_record = keys.filter.may_contain(id);
-        let stage = if may_be_on_record { Stage::LookedUp } else { Stage::Claimed };
-        keys.running.insert(id.clone(), Running { body, since: now, stage });
-        if may_be_on_record {
-            return KeyState::AskTheDatabase;
+        if !self.keys_are_read.initialized() {
+            return KeyState::NotRead;
         }
-        keys.filter.add(id, now);
-        KeyState::Taken
+        let (stage, answer) = match keys.on_record.find(named(id)) {
+            Places::Nowhere => (Stage::Claimed, KeyState::Taken),
+            places => (Stage::LookedUp, KeyState::AskTheDatabase(places)),
+        };
+        keys.running.insert(id.clone(), Running { body, since: now, stage });
+        answer
     }
 
     /// The database was asked about a key: it is free, and stays with the caller, or it is not.
@@ -176,8 +186,6 @@ impl Memory {
             keys.running.remove(id);
         } else if let Some(running) = keys.running.get_mut(id) {
             running.stage = Stage::Claimed;
-            let since = running.since;
-            keys.filter.add(id, since);
         }
     }
 
@@ -187,14 +195,46 @@ impl Memory {
         keys.running.insert(id.clone(), Running { body, since, stage: Stage::Queued });
     }
 
-    /// All keys on record are in the filter.
-    pub(super) fn filter_is_complete(&self) {
-        lock(&self.keys).filter.is_complete();
+    /// Keys on record, in one part: on each line an owner and a key. What is none is passed over, for nobody asks about it.
+    pub(super) fn add_keys(&self, part: i64, lines: &[u8]) {
+        let mut keys = lock(&self.keys);
+        for line in lines.split(|byte| *byte == b'\n') {
+            let words = str::from_utf8(line).ok().and_then(|line| line.split_once(' '));
+            if let Some((owner, key)) = words.and_then(|(owner, key)| Some((owner.parse().ok()?, key))) {
+                keys.on_record.add((owner, key), part);
+            }
+        }
     }
 
+    /// All keys on record are in the index.
+    pub(super) fn keys_are_read(&self) {
+        self.keys_are_read.set(()).ok(); // it may be so already
+    }
+
+    /// Waits for that.
+    pub(super) async fn until_keys_are_read(&self) {
+        self.keys_are_read.wait().await;
+    }
+
+    /// Waits until the index has so much that it is time to forget.
+    pub(super) async fn until_keys_are_crowded(&self) {
+        self.keys_are_crowded.notified().await;
+    }
+
+    /// See [`KeyIndex::newest_written`].
+    pub(super) fn newest_part_written(&self) -> i64 {
+        lock(&self.keys).on_record.newest_written()
+    }
+
+    /// See [`KeyIndex::forget`]. Returns whether that was the last step.
+    pub(super) fn forget_keys(&self, step: usize, living: &[i64], newest: i64) -> bool {
+        lock(&self.keys).on_record.forget(step, living, newest)
+    }
+
+    /// Where a key may be on record.
     #[cfg(test)]
-    pub(super) fn may_be_on_record(&self, id: &KeyId) -> bool {
-        lock(&self.keys).filter.may_contain(id)
+    pub(super) fn places_of(&self, id: &KeyId) -> Option<Places> {
+        self.keys_are_read.initialized().then(|| lock(&self.keys).on_record.find(named(id)))
     }
 
     /// The claim of a key is on its way to disk.
@@ -221,13 +261,25 @@ impl Memory {
         }
     }
 
-    /// Gives keys back whose work has ended; those that stay on record are remembered by the filter.
-    pub(super) fn give_back_keys<'a>(&self, ended: impl Iterator<Item = &'a KeyId>, now: Millis) {
+    /// Gives keys back whose work has ended, each with its message if it stays on record.
+    pub(super) fn give_back_keys<'a>(&self, ended: impl Iterator<Item = (&'a KeyId, Option<MessageId>)>) {
         let keys = &mut *lock(&self.keys);
-        for id in ended {
-            if let Some(running) = keys.running.remove(id) {
-                keys.filter.add_again(id, running.since, now);
+        for (id, message) in ended {
+            keys.running.remove(id);
+            if let Some(message) = message {
+                keys.on_record.add_written(named(id), message);
             }
+        }
+        if keys.on_record.is_crowded() {
+            self.keys_are_crowded.notify_one();
+        }
+    }
+
+    /// Gives a key back of which nobody knows a message. If its claim is on its way to disk, it may come to be on record.
+    pub(super) fn give_back_lost_key(&self, id: &KeyId) {
+        let keys = &mut *lock(&self.keys);
+        if keys.running.remove(id).is_some_and(|running| running.stage == Stage::Queued) {
+            keys.on_record.add_anywhere(named(id));
         }
     }
 
@@ -258,7 +310,7 @@ impl Memory {
         *lock(&self.forgotten_to) = progress;
     }
 
-    /// Reads everything from the database but the keys: see [`load_keys`](Self::load_keys).
+    /// Reads everything from the database but the keys.
     pub(super) async fn load(&self, conn: &mut SqliteConnection, now: Millis) -> Result<(), sqlx::Error> {
         self.load_tokens(conn).await?;
         self.load_windows(conn, now).await?;
@@ -290,34 +342,11 @@ impl Memory {
         }
         Ok(())
     }
+}
 
-    /// Puts the keys on record into the filter, some at a time, while the server is at work already: until all are there, the
-    /// database is asked about every key. A key that is deleted by hand later is found to be free when it is used.
-    pub(super) async fn load_keys(&self, reads: &SqlitePool, now: Millis) -> Result<(), sqlx::Error> {
-        let mut after = 0;
-        loop {
-            let some = sqlx::query!(
-                r#"SELECT json_group_array(json_array(owner, key)) AS "packed!: String", max(message_id) AS "last: i64"
-                   FROM (SELECT message_id, owner, key FROM idempotency_key WHERE message_id > ?1
-                         ORDER BY message_id LIMIT 1000)"#,
-                after
-            )
-            .fetch_one(reads)
-            .await?;
-            let Some(last) = some.last else {
-                self.filter_is_complete();
-                return Ok(());
-            };
-            after = last;
-            let rows: Vec<(Cow<'_, str>, Cow<'_, str>)> = unpack(&some.packed)?;
-            let mut keys = lock(&self.keys);
-            for (owner, key) in &rows {
-                if let (Ok(owner), Ok(key)) = (owner.parse(), IdempotencyKey::stored(key)) {
-                    keys.filter.add(&(owner, key) as &KeyId, now);
-                }
-            }
-        }
-    }
+/// A key as the index takes it.
+fn named((owner, key): &KeyId) -> (Owner, &str) {
+    (*owner, key.as_str())
 }
 
 /// A poisoned lock is taken all the same: what it guards is never left half-changed.

@@ -19,7 +19,8 @@ mod gathered;
 mod heartbeat;
 mod inbox;
 mod info;
-mod key_filter;
+mod key_index;
+mod key_record;
 mod memory;
 mod open;
 mod pairing;
@@ -100,9 +101,6 @@ pub struct StoreLimits {
     pub retention: Retention,
 }
 
-/// The pause before keys on record are read again, after that failed.
-const PAUSE_OF_KEYS: Duration = Duration::from_secs(1);
-
 /// The store of a running gateway, or of a command beside it.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -170,7 +168,7 @@ impl SqliteStore {
         let run_id =
             if is_server { sweep::begin_run(&mut database.writer, now).await.map_err(failed)? } else { 0 };
         let version = writer::data_version(&mut database.writer).await.map_err(failed)?;
-        let memory = Memory::new(&parts.limits, &parts.metrics, now);
+        let memory = Memory::new(&parts.limits, &parts.metrics);
         memory.load(&mut database.writer, now).await.map_err(failed)?;
         let (senders, queues) = queue::queues();
         let StoreParts { limits, clock, metrics } = parts;
@@ -196,7 +194,8 @@ impl SqliteStore {
         if is_server {
             let conn = open::connect_checkpoint(settings).await?;
             checkpoint = Some(tokio::spawn(checkpoint::run(conn, Arc::clone(&shared))));
-            tokio::spawn(Arc::clone(&shared).keep_keys());
+            let keeper = Arc::clone(&shared);
+            tokio::spawn(async move { keeper.keep_keys().await });
         }
         let writer = Writer::new((database.writer, version), &shared, queues, settings);
         let writer = tokio::spawn(writer.run());
@@ -237,24 +236,6 @@ impl SqliteStore {
     /// [`StoreError`] if it takes no writes.
     pub async fn prune(&self, progress: &(dyn Fn(&Removed) + Sync)) -> Result<Removed, StoreError> {
         self.shared.prune(progress).await
-    }
-}
-
-impl Shared {
-    /// Reads the keys on record, and again when another process has written. Until that was done for the first time, the database
-    /// is asked about every key.
-    async fn keep_keys(self: Arc<Self>) {
-        let is_closing = || self.closing.load(Ordering::Relaxed);
-        while !is_closing() {
-            match self.memory.load_keys(&self.reads, self.clock.now()).await {
-                Ok(()) => self.edited.notified().await, // or it is being closed
-                Err(_) if is_closing() => {}
-                Err(error) => {
-                    tracing::warn!(%error, "the keys on record could not be read, which is tried again");
-                    tokio::time::timeout(PAUSE_OF_KEYS, self.edited.notified()).await.ok();
-                }
-            }
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod fault;
 mod interleaving;
+mod key;
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,15 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     DatabaseSettings, Retention, SqliteStore, StoreLimits, StoreParts, UpkeepError, Watch, back_up,
-    command::Step, memory::KeyState, script::Script,
+    command::Step, script::Script,
 };
 use crate::{
-    domain::{
-        client::Owner,
-        id::TokenId,
-        idempotency::{BodyHash, IdempotencyKey},
-        time::Millis,
-    },
     repository::{StoreError, StoreStatusRepository as _},
     system::{SteadyClock, SystemClock},
     telemetry::Metrics,
@@ -148,48 +143,6 @@ async fn every_statement_with_rows_fits_the_schema() {
         }
     }
     drop(conn);
-    store.close().await;
-}
-
-#[tokio::test]
-async fn a_key_that_is_looked_up_is_nobody_elses_until_the_database_has_answered() {
-    let folder = TempDir::new().unwrap();
-    let store = open(&folder).await;
-    let memory = &store.shared.memory;
-    let id = (Owner::Token(TokenId(1)), IdempotencyKey::stored("key").unwrap());
-    memory.filter_is_complete();
-    let take = |body| memory.take_key(&id, BodyHash([body; 32]), Millis(1));
-    assert!(matches!(take(1), KeyState::Taken));
-    assert!(matches!(take(2), KeyState::Running(BodyHash([1, ..]), _)));
-    memory.give_back_keys([&id].into_iter(), Millis(2));
-    assert!(matches!(take(3), KeyState::AskTheDatabase), "it may be on record");
-    assert!(matches!(take(4), KeyState::LookedUp));
-    memory.looked_up(&id, false);
-    assert!(matches!(take(5), KeyState::AskTheDatabase));
-    memory.looked_up(&id, true);
-    assert!(matches!(take(6), KeyState::Running(BodyHash([5, ..]), _)));
-    store.close().await;
-}
-
-#[tokio::test]
-async fn a_key_that_is_put_in_by_hand_is_known_like_any_other_edit() {
-    let folder = TempDir::new().unwrap();
-    let store = open(&folder).await;
-    let insert = "INSERT INTO idempotency_key (message_id, owner, key, body_hash, state) VALUES (1, 'token:1', 'key', x'00', 'running')";
-    let id = (Owner::Token(TokenId(1)), IdempotencyKey::stored("key").unwrap());
-    let until = |is_known| {
-        let (memory, id) = (&store.shared.memory, &id);
-        let known = async move {
-            while memory.may_be_on_record(id) != is_known {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_mins(1), known)
-    };
-    until(false).await.unwrap(); // all keys are read, and there are none
-    let mut other = super::open::options(&settings(&folder)).connect().await.unwrap();
-    sqlx::query(insert).execute(&mut other).await.unwrap();
-    until(true).await.unwrap();
     store.close().await;
 }
 

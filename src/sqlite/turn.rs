@@ -10,7 +10,7 @@ use super::{
     Shared, SqliteStore,
     batch::TurnCommand,
     command::{Command, Step, closed},
-    error::store_error,
+    key_index::Places,
     memory::{KeyId, KeyState, Memory},
     rate_limit::take,
 };
@@ -18,8 +18,8 @@ use crate::{
     domain::{
         conversation::SessionId,
         id::MessageId,
-        idempotency::{BodyHash, IdempotencyKey, KeyProgress, KeyRecord, Verdict},
-        message::{Account, Answer, MessageText},
+        idempotency::{BodyHash, IdempotencyKey, Verdict},
+        message::{Account, MessageText},
         time::Millis,
     },
     repository::{
@@ -28,7 +28,6 @@ use crate::{
     },
     telemetry::{
         metrics::TurnOutcome,
-        scope,
         trace::{self, Span},
     },
 };
@@ -78,8 +77,11 @@ impl SqliteStore {
             match state {
                 KeyState::Taken => break Verdict::Free,
                 KeyState::Running(first, since) => break verdict_on_running(first, since, body),
-                KeyState::AskTheDatabase => break self.shared.look_up(&id, body, now).await?,
+                KeyState::AskTheDatabase(places) => {
+                    break self.shared.look_up(&id, places, body, now).await?;
+                }
                 KeyState::LookedUp => self.shared.memory.wait_until_looked_up(&id).await,
+                KeyState::NotRead => self.shared.wait_for_keys().await?,
             }
             state = self.shared.memory.take_key(&id, body, now);
         };
@@ -146,63 +148,20 @@ fn verdict_on_running(first: BodyHash, since: Millis, body: BodyHash) -> Verdict
 impl Shared {
     /// Asks the database about a key that nobody else has meanwhile, and gives it back unless it is free. All that was known of
     /// it in memory before is on disk by now, since it is forgotten there afterwards.
-    async fn look_up(&self, id: &KeyId, body: BodyHash, now: Millis) -> Result<Verdict, StoreError> {
+    async fn look_up(
+        &self,
+        id: &KeyId,
+        places: Places,
+        body: BodyHash,
+        now: Millis,
+    ) -> Result<Verdict, StoreError> {
         let mut look_up = LookUp { memory: &self.memory, id, is_free: false };
-        let verdict = match self.find_key(id).await? {
+        let verdict = match self.find_key(id, places).await? {
             Some(record) => record.judge(body, now, self.limits.key_ttl),
             None => Verdict::Free,
         };
         look_up.is_free = verdict == Verdict::Free;
         Ok(verdict)
-    }
-
-    async fn find_key(&self, (owner, key): &KeyId) -> Result<Option<KeyRecord>, StoreError> {
-        let (owner_text, key_text) = (owner.to_string(), key.as_str());
-        scope::count_query();
-        let _span = trace::read("key");
-        // A look into each part of the index, from the newest on, until one has it. Gaps between keys are jumped over.
-        let row = sqlx::query!(
-            r#"WITH RECURSIVE part (no) AS (
-                   SELECT max(message_id) >> 10 FROM idempotency_key
-                   UNION ALL
-                   SELECT (SELECT k.message_id >> 10 FROM idempotency_key AS k
-                           WHERE k.message_id < part.no << 10 ORDER BY k.message_id DESC LIMIT 1)
-                   FROM part WHERE part.no IS NOT NULL)
-               SELECT k.body_hash AS "body_hash!: Vec<u8>", k.answered_at_ms AS "answered_at_ms: i64",
-                      m.received_at_ms AS "received_at_ms: i64", m.answer AS "answer: String", m.model AS "model: String"
-               FROM part CROSS JOIN idempotency_key AS k ON k.message_id = (
-                        SELECT max(n.message_id) FROM idempotency_key AS n
-                        WHERE n.message_id >> 10 = part.no AND n.key = ?2 AND n.owner = ?1)
-                    LEFT JOIN message AS m
-                        ON m.id = k.message_id AND m.sender = k.owner AND m.idempotency_key = k.key
-                            AND (k.answered_at_ms IS NOT NULL OR m.state IN ('accepted', 'running'))
-               LIMIT 1"#,
-            owner_text,
-            key_text
-        )
-        .fetch_optional(&self.reads)
-        .await
-        .map_err(|error| store_error(&error))?;
-        // A key whose message was deleted, or ended, by hand is free.
-        let Some((row, received_at)) = row.and_then(|row| row.received_at_ms.map(|at| (row, Millis(at))))
-        else {
-            return Ok(None);
-        };
-        let corrupt = |column| StoreError::Corrupt {
-            table: "idempotency_key",
-            column,
-            key: format!("{owner_text} {key_text}"),
-        };
-        let body_hash = BodyHash(row.body_hash.try_into().map_err(|_| corrupt("body_hash"))?);
-        let progress = match (row.answered_at_ms, row.answer) {
-            (Some(at), Some(text)) => KeyProgress::Answered(
-                Millis(at),
-                Answer { text: text.into(), model: row.model.unwrap_or_default().into() },
-            ),
-            (None, _) => KeyProgress::Running(received_at),
-            (Some(_), None) => return Err(corrupt("message_id")),
-        };
-        Ok(Some(KeyRecord { body_hash, progress }))
     }
 
     async fn write(&self, lease: &mut Lease, end: Option<TurnEnd>, now: Millis) -> Result<(), StoreError> {
@@ -248,7 +207,7 @@ impl LeaseSink for Shared {
             reply,
         );
         if lease.id.is_none() {
-            return self.memory.give_back_keys(command.key_id.iter(), now);
+            return command.key_id.iter().for_each(|id| self.memory.give_back_lost_key(id));
         }
         // If the queue is full or closed, the row stays as it is, and the next start takes it over.
         self.enqueue(Command::Turn(command.into())).ok();

@@ -340,9 +340,9 @@ impl Writer {
         turns: impl Iterator<Item = (&'a TurnCommand, &'a Result<MessageId, StoreError>)>,
     ) {
         let ended = turns.filter(|(turn, outcome)| turn.gives_key_back(outcome));
-        let mut keys = ended.filter_map(|(turn, _)| turn.key_id.as_ref()).peekable();
+        let mut keys = ended.filter_map(|(turn, outcome)| turn.key_given_back(outcome)).peekable();
         if keys.peek().is_some() {
-            self.shared.memory.give_back_keys(keys, self.shared.clock.now());
+            self.shared.memory.give_back_keys(keys);
         }
     }
 

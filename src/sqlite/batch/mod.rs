@@ -95,6 +95,15 @@ impl TurnCommand {
         self.end.is_some() && (outcome.is_ok() || self.id.is_none())
     }
 
+    /// Its key, with the message under whose number it stays on record if it does.
+    pub(super) fn key_given_back(
+        &self,
+        outcome: &Result<MessageId, StoreError>,
+    ) -> Option<(&KeyId, Option<MessageId>)> {
+        let message = outcome.as_ref().ok().filter(|_| self.answers_a_key());
+        Some((self.key_id.as_ref()?, message.copied()))
+    }
+
     fn answered_at(&self) -> Option<Millis> {
         match &self.end {
             Some((TurnEnd::Answered(..), at)) => Some(*at),

@@ -1,0 +1,170 @@
+//! The idempotency keys on record: what memory reads of them, and looking one up.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use super::{
+    Shared,
+    error::store_error,
+    key_index::{Places, part_of},
+    memory::KeyId,
+};
+use crate::{
+    domain::{
+        idempotency::{BodyHash, KeyProgress, KeyRecord},
+        message::Answer,
+        time::Millis,
+    },
+    repository::StoreError,
+    telemetry::{scope, trace},
+};
+
+/// The pause before keys on record are read again, after that failed.
+const PAUSE_OF_KEYS: Duration = Duration::from_secs(1);
+
+/// How long a request waits until all keys on record have been read after a start.
+const WAIT_FOR_KEYS: Duration = Duration::from_secs(10);
+
+impl Shared {
+    /// Reads the keys on record, and again when another process has written. Until that was done for the first time, requests
+    /// with a key wait.
+    pub(super) async fn keep_keys(&self) {
+        let is_closing = || self.closing.load(Ordering::Relaxed);
+        while !is_closing() {
+            match self.keep_keys_until_edited().await {
+                Ok(()) => {} // edited, or it is being closed
+                Err(_) if is_closing() => {}
+                Err(error) => {
+                    tracing::warn!(%error, "the keys on record could not be read, which is tried again");
+                    tokio::time::timeout(PAUSE_OF_KEYS, self.edited.notified()).await.ok();
+                }
+            }
+        }
+    }
+
+    async fn keep_keys_until_edited(&self) -> Result<(), sqlx::Error> {
+        self.read_keys().await?;
+        self.memory.keys_are_read();
+        loop {
+            self.forget_keys().await?;
+            tokio::select! {
+                () = self.edited.notified() => return Ok(()),
+                () = self.memory.until_keys_are_crowded() => {}
+            }
+        }
+    }
+
+    /// Puts all keys on record into the index. A key that is deleted by hand later is found to be free when it is used.
+    pub(super) async fn read_keys(&self) -> Result<(), sqlx::Error> {
+        let mut part = self.read_part(i64::MIN).await?;
+        while let Some((last, keys)) = part {
+            // While the one is taken in, the next one is read.
+            let (next, ()) =
+                tokio::join!(self.read_part(last), async { self.memory.add_keys(part_of(last), &keys) });
+            part = next?;
+        }
+        Ok(())
+    }
+
+    /// Reads the first part with keys after a message: its last message, and on each line an owner and a key.
+    async fn read_part(&self, after: i64) -> Result<Option<(i64, Vec<u8>)>, sqlx::Error> {
+        let part = sqlx::query!(
+            r#"SELECT first | 1023 AS "last: i64",
+                      (SELECT CAST(group_concat(k.owner || ' ' || k.key, char(10)) AS BLOB) FROM idempotency_key AS k
+                       WHERE k.message_id BETWEEN first AND first | 1023) AS "keys: Vec<u8>"
+               FROM (SELECT min(message_id) AS first FROM idempotency_key WHERE message_id > ?1)"#,
+            after
+        )
+        .fetch_one(&self.reads)
+        .await?;
+        Ok(part.last.zip(part.keys))
+    }
+
+    /// Lets the index forget the parts of which nothing is on record any more. Between its steps it is left to the requests.
+    pub(super) async fn forget_keys(&self) -> Result<(), sqlx::Error> {
+        let newest = self.memory.newest_part_written(); // before the others are read: what is written later is in no older one
+        let mut living = self.parts_on_record().await?;
+        living.reverse();
+        for step in 0.. {
+            if self.memory.forget_keys(step, &living, newest) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// All parts with keys, the newest first. Gaps between keys are jumped over.
+    async fn parts_on_record(&self) -> Result<Vec<i64>, sqlx::Error> {
+        let parts = sqlx::query_scalar!(
+            r#"WITH RECURSIVE part (no) AS (
+                   SELECT max(message_id) >> 10 FROM idempotency_key
+                   UNION ALL
+                   SELECT (SELECT k.message_id >> 10 FROM idempotency_key AS k
+                           WHERE k.message_id < part.no << 10 ORDER BY k.message_id DESC LIMIT 1)
+                   FROM part WHERE part.no IS NOT NULL)
+               SELECT no AS "no!: i64" FROM part WHERE no IS NOT NULL"#
+        );
+        parts.fetch_all(&self.reads).await
+    }
+
+    /// Waits until all keys on record have been read, which after a start takes some seconds where there are very many.
+    pub(super) async fn wait_for_keys(&self) -> Result<(), StoreError> {
+        let read = tokio::time::timeout(WAIT_FOR_KEYS, self.memory.until_keys_are_read()).await;
+        read.map_err(|_| StoreError::Busy)
+    }
+
+    /// Looks a key up where it may be.
+    pub(super) async fn find_key(
+        &self,
+        (owner, key): &KeyId,
+        places: Places,
+    ) -> Result<Option<KeyRecord>, StoreError> {
+        let failed = |error| store_error(&error);
+        let parts = match places {
+            Places::Nowhere => return Ok(None),
+            Places::Parts(parts) => parts,
+            Places::Anywhere => self.parts_on_record().await.map_err(failed)?,
+        };
+        let parts = serde_json::Value::from(parts).to_string();
+        let (owner_text, key_text) = (owner.to_string(), key.as_str());
+        scope::count_query();
+        let _span = trace::read("key");
+        let row = sqlx::query!(
+            r#"SELECT k.body_hash AS "body_hash!: Vec<u8>", k.answered_at_ms AS "answered_at_ms: i64",
+                      m.received_at_ms AS "received_at_ms: i64", m.answer AS "answer: String", m.model AS "model: String"
+               FROM idempotency_key AS k
+                    LEFT JOIN message AS m
+                        ON m.id = k.message_id AND m.sender = k.owner AND m.idempotency_key = k.key
+                            AND (k.answered_at_ms IS NOT NULL OR m.state IN ('accepted', 'running'))
+               WHERE k.message_id = (
+                        SELECT max(n.message_id) FROM json_each(?3) AS part CROSS JOIN idempotency_key AS n
+                        WHERE n.message_id >> 10 = part.value AND n.key = ?2 AND n.owner = ?1)"#,
+            owner_text,
+            key_text,
+            parts
+        )
+        .fetch_optional(&self.reads)
+        .await
+        .map_err(failed)?;
+        // A key whose message was deleted, or ended, by hand is free.
+        let Some((row, received_at)) = row.and_then(|row| row.received_at_ms.map(|at| (row, Millis(at))))
+        else {
+            return Ok(None);
+        };
+        let corrupt = |column| StoreError::Corrupt {
+            table: "idempotency_key",
+            column,
+            key: format!("{owner_text} {key_text}"),
+        };
+        let body_hash = BodyHash(row.body_hash.try_into().map_err(|_| corrupt("body_hash"))?);
+        let progress = match (row.answered_at_ms, row.answer) {
+            (Some(at), Some(text)) => KeyProgress::Answered(
+                Millis(at),
+                Answer { text: text.into(), model: row.model.unwrap_or_default().into() },
+            ),
+            (None, _) => KeyProgress::Running(received_at),
+            (Some(_), None) => return Err(corrupt("message_id")),
+        };
+        Ok(Some(KeyRecord { body_hash, progress }))
+    }
+}

@@ -1,0 +1,226 @@
+//! What memory knows of the keys on record: before they have been read, after edits by hand, and when it forgets.
+
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+
+use sqlx::{ConnectOptions as _, SqliteConnection};
+use tempfile::TempDir;
+
+use super::{limits, open, settings};
+use crate::{
+    domain::{
+        client::Owner,
+        id::{MessageId, TokenId},
+        idempotency::{BodyHash, IdempotencyKey},
+        message::MessageText,
+        time::Millis,
+    },
+    repository::{ClaimOutcome, NewTurn, StoreError, TurnRepository as _},
+    sqlite::{
+        SqliteStore, StoreParts,
+        key_index::Places,
+        memory::{KeyId, KeyState},
+        open as opening,
+    },
+    system::{SteadyClock, SystemClock},
+    telemetry::Metrics,
+};
+
+fn id(key: &str) -> KeyId {
+    (Owner::Token(TokenId(1)), IdempotencyKey::stored(key).unwrap())
+}
+
+fn turn(key: &str) -> Box<NewTurn> {
+    Box::new(NewTurn {
+        owner: id(key).0,
+        key: Some((id(key).1, BodyHash([0; 32]))),
+        session: None,
+        memory: None,
+        text: Arc::new(MessageText::new("hello".to_owned()).unwrap()),
+        hit: None,
+    })
+}
+
+/// A store that does not read the keys on record by itself.
+async fn open_unread(folder: &TempDir) -> SqliteStore {
+    let clock = Arc::new(SteadyClock::new(Arc::new(SystemClock::new())));
+    let parts = StoreParts { limits: limits(), clock, metrics: Metrics::disabled().into() };
+    SqliteStore::open_beside(&settings(folder), parts).await.unwrap()
+}
+
+async fn other(folder: &TempDir) -> SqliteConnection {
+    opening::options(&settings(folder)).connect().await.unwrap()
+}
+
+/// Messages with answers and keys, from the first number to the last, so many apart.
+async fn fill(conn: &mut SqliteConnection, (first, last, apart): (i64, i64, i64)) {
+    let messages = "WITH RECURSIVE n (i) AS (SELECT ?1 UNION ALL SELECT i + ?3 FROM n WHERE i + ?3 <= ?2)
+        INSERT INTO message (id, received_at_ms, channel, sender, idempotency_key, text, state, attempts, run_id, answer, model,
+                             finished_at_ms, provider, provider_calls, provider_ms)
+        SELECT i, 1, 'webhook', 'token:1', 'key-' || i, 'hello', 'answered', 1, 1, 'answer ' || i, 'm', 1, 'echo', 1, 0 FROM n";
+    sqlx::query(messages).bind(first).bind(last).bind(apart).execute(&mut *conn).await.unwrap();
+    let keys = "INSERT INTO idempotency_key (message_id, owner, key, body_hash, state, answered_at_ms, answered_no)
+        SELECT id, sender, idempotency_key, zeroblob(32), 'answered', 1, id FROM message WHERE id BETWEEN ?1 AND ?2";
+    sqlx::query(keys).bind(first).bind(last).execute(conn).await.unwrap();
+}
+
+async fn answer_to(store: &SqliteStore, key: &str) -> Option<String> {
+    match store.claim(turn(key), Millis(2)).outcome().await.unwrap() {
+        ClaimOutcome::Answered(answer) => Some(answer.text.to_string()),
+        ClaimOutcome::Claimed(_) => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_request_with_a_key_waits_until_the_keys_on_record_have_been_read_however_many() {
+    let folder = TempDir::new().unwrap();
+    open(&folder).await.close().await;
+    // Parts that are full, parts with one key, a gap, and numbers that only a hand gives.
+    let mut conn = other(&folder).await;
+    for keys in [(-2000, -1000, 1000), (1, 3000, 1), (10_000, 200_000, 1024), (1 << 50, (1 << 50) + 5, 1)] {
+        fill(&mut conn, keys).await;
+    }
+    let store = open_unread(&folder).await;
+    let mut known = pin!(store.claim(turn("key-3000"), Millis(2)).outcome());
+    let mut new = pin!(store.claim(turn("new"), Millis(2)).outcome());
+    assert!(poll_fn(|context| Poll::Ready(known.as_mut().poll(context))).await.is_pending());
+    assert!(poll_fn(|context| Poll::Ready(new.as_mut().poll(context))).await.is_pending());
+    let keeper = Arc::clone(&store.shared);
+    let keeper = tokio::spawn(async move { keeper.keep_keys().await });
+    assert!(matches!(known.await, Ok(ClaimOutcome::Answered(_))));
+    assert!(matches!(new.await, Ok(ClaimOutcome::Claimed(_))));
+    let numbers = [-2000, -1000, 1, 1023, 1024, 2048, 10_000, 11_024, 1_i64 << 50, (1 << 50) + 5];
+    for number in numbers {
+        assert_eq!(answer_to(&store, &format!("key-{number}")).await, Some(format!("answer {number}")));
+    }
+    assert_eq!(answer_to(&store, "key-3001").await, None);
+    store.close().await;
+    keeper.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_with_a_key_does_not_wait_for_ever_until_the_keys_on_record_have_been_read() {
+    let folder = TempDir::new().unwrap();
+    let store = open_unread(&folder).await;
+    tokio::time::pause();
+    let refused = store.claim(turn("key"), Millis(2)).outcome().await;
+    assert!(matches!(refused, Err(StoreError::Busy)), "{refused:?}");
+    tokio::time::resume();
+    store.shared.memory.keys_are_read();
+    assert_eq!(answer_to(&store, "key").await, None, "it was not kept for the one that gave up");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_put_in_by_hand_is_known_like_any_other_edit() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    let insert = "INSERT INTO idempotency_key (message_id, owner, key, body_hash, state) VALUES (1, 'token:1', 'key', x'00', 'running')";
+    let id = id("key");
+    let until = |places: Places| {
+        let (memory, id) = (&store.shared.memory, &id);
+        let known = async move {
+            while memory.places_of(id).as_ref() != Some(&places) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), known)
+    };
+    until(Places::Nowhere).await.unwrap(); // all keys are read, and there are none
+    let mut other = other(&folder).await;
+    sqlx::query(insert).execute(&mut other).await.unwrap();
+    until(Places::Parts(vec![0])).await.unwrap();
+    store.close().await;
+}
+
+/// What nobody can have posted as a key hides no other one.
+#[tokio::test]
+async fn keys_that_are_none_are_passed_over() {
+    let folder = TempDir::new().unwrap();
+    open(&folder).await.close().await;
+    let mut conn = other(&folder).await;
+    let odd = "INSERT INTO idempotency_key (message_id, owner, key, body_hash, state)
+               VALUES (2, 'token:1', CAST(x'ff0a00' AS TEXT), x'', 'running'), (4, 'nobody', 'key-4', x'', 'running'),
+                      (6, CAST(x'ff' AS TEXT), '', x'', 'running'), (8, '', char(10), x'', 'running')";
+    sqlx::query(odd).execute(&mut conn).await.unwrap();
+    fill(&mut conn, (1, 9, 2)).await;
+    let store = open(&folder).await;
+    for number in [1, 3, 5, 7, 9] {
+        assert_eq!(answer_to(&store, &format!("key-{number}")).await, Some(format!("answer {number}")));
+    }
+    assert_eq!(answer_to(&store, "key-4").await, None);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn memory_forgets_the_parts_of_which_nothing_is_on_record_any_more() {
+    let folder = TempDir::new().unwrap();
+    open(&folder).await.close().await;
+    let mut conn = other(&folder).await;
+    fill(&mut conn, (0, 5000, 1)).await;
+    let store = open_unread(&folder).await;
+    let (shared, memory) = (&store.shared, &store.shared.memory);
+    shared.read_keys().await.unwrap();
+    memory.keys_are_read();
+    sqlx::query("DELETE FROM idempotency_key WHERE message_id BETWEEN 1024 AND 3071 AND message_id <> 2500")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    let places = |key: &str| memory.places_of(&id(key)).unwrap();
+    shared.forget_keys().await.unwrap();
+    assert_eq!(
+        places("key-1024"),
+        Places::Parts(vec![1]),
+        "it may have been written after the parts were read"
+    );
+    memory.give_back_keys([(&id("written"), Some(MessageId(3000)))].into_iter());
+    shared.forget_keys().await.unwrap();
+    assert_eq!(places("key-1024"), Places::Nowhere);
+    assert_eq!(places("key-2047"), Places::Nowhere);
+    for (key, part) in
+        [("key-1", 0), ("key-1023", 0), ("key-2048", 2), ("key-2500", 2), ("key-3072", 3), ("written", 2)]
+    {
+        assert_eq!(places(key), Places::Parts(vec![part]), "{key}");
+    }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_looked_up_is_nobody_elses_until_the_database_has_answered() {
+    let folder = TempDir::new().unwrap();
+    let store = open_unread(&folder).await;
+    let memory = &store.shared.memory;
+    let id = id("key");
+    let take = |body| memory.take_key(&id, BodyHash([body; 32]), Millis(1));
+    assert!(matches!(take(0), KeyState::NotRead));
+    memory.keys_are_read();
+    assert!(matches!(take(1), KeyState::Taken));
+    assert!(matches!(take(2), KeyState::Running(BodyHash([1, ..]), _)));
+    memory.give_back_keys([(&id, Some(MessageId(5000)))].into_iter());
+    assert!(matches!(take(3), KeyState::AskTheDatabase(Places::Parts(parts)) if parts == [4]));
+    assert!(matches!(take(4), KeyState::LookedUp));
+    memory.looked_up(&id, false);
+    assert!(matches!(take(5), KeyState::AskTheDatabase(_)));
+    memory.looked_up(&id, true);
+    assert!(matches!(take(6), KeyState::Running(BodyHash([5, ..]), _)));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_given_back_is_new_unless_its_claim_may_be_on_record() {
+    let folder = TempDir::new().unwrap();
+    let store = open_unread(&folder).await;
+    let memory = &store.shared.memory;
+    memory.keys_are_read();
+    let id = id("key");
+    let take = || memory.take_key(&id, BodyHash([0; 32]), Millis(1));
+    assert!(matches!(take(), KeyState::Taken));
+    memory.give_back_keys([(&id, None)].into_iter()); // its work failed
+    assert!(matches!(take(), KeyState::Taken));
+    memory.give_back_lost_key(&id); // nobody wrote it
+    assert!(matches!(take(), KeyState::Taken));
+    memory.claim_is_queued(&id);
+    memory.give_back_lost_key(&id);
+    assert!(matches!(take(), KeyState::AskTheDatabase(Places::Anywhere)));
+    store.close().await;
+}
