@@ -159,10 +159,33 @@ pub(super) struct Context<'a> {
 /// Numbers that are given out while writing, read when they are first needed.
 #[derive(Default)]
 pub(super) struct BatchState {
-    next_message: Option<i64>,     // None: to be read again
-    highest_message: i64,          // no number is given out twice while work on the first one may go on
-    answered: HashMap<Owner, i64>, // the highest `answered_no` of each owner seen lately
-    dropped_keys: u64,             // answered keys that had to go in this batch
+    next_message: Option<i64>,          // None: to be read again
+    highest_message: i64,               // no number is given out twice while work on the first one may go on
+    answered: HashMap<Owner, Answered>, // of each owner seen lately
+    dropped_keys: u64,                  // answered keys that had to go in this batch
+}
+
+/// What is known of the answered keys of an owner.
+#[derive(Debug, Clone, Copy, Default)]
+struct Answered {
+    /// The highest `answered_no`.
+    highest: i64,
+    /// The keys up to this one have been dropped; 0: perhaps some were.
+    dropped_to: i64,
+}
+
+impl Answered {
+    /// The number of the last key that has to go, so that `keep` are left at most, if any has to. A sixteenth of them goes at once:
+    /// to drop one for each that comes would change as many pages again as it takes to write it.
+    fn drop_to(&mut self, keep: u32) -> Option<i64> {
+        let too_many = self.highest - i64::from(keep);
+        if too_many <= self.dropped_to {
+            return None;
+        }
+        let lot = i64::from(keep / 16).max(1);
+        self.dropped_to = (too_many + lot - 1) / lot * lot;
+        Some(self.dropped_to)
+    }
 }
 
 /// Owners whose numbers are kept in memory; beyond, they are read again.
@@ -267,9 +290,9 @@ impl BatchState {
         if !turn.answers_a_key() {
             return None;
         }
-        let number = self.answered.entry(turn.owner).or_insert(0);
-        *number += 1;
-        Some(*number)
+        let answered = self.answered.entry(turn.owner).or_default();
+        answered.highest += 1;
+        Some(answered.highest)
     }
 
     /// The owners of answered keys whose numbers are not in memory.
@@ -306,19 +329,19 @@ impl BatchState {
         )
         .fetch_all(conn)
         .await?;
-        self.answered.extend(owners.into_iter().zip(found.into_iter().map(|row| row.number)));
+        let found = found.into_iter().map(|row| Answered { highest: row.number, dropped_to: 0 });
+        self.answered.extend(owners.into_iter().zip(found));
         Ok(())
     }
 
-    /// For each owner that answered a key now, the number of the last key that is one too many.
-    fn last_to_go(&self, keep: u32, rows: &[Row<'_>]) -> Vec<(Arc<str>, i64)> {
-        let mut seen = HashSet::new();
-        let answered = rows.iter().filter(|row| row.turn.answers_a_key() && seen.insert(row.turn.owner));
+    /// For each owner that answered a key now and has too many, the number of the last that has to go.
+    fn last_to_go(&mut self, keep: u32, rows: &[Row<'_>]) -> Vec<(Arc<str>, i64)> {
+        let answered = rows.iter().filter(|row| row.turn.answers_a_key());
         let last = answered.filter_map(|row| {
-            let newest = self.answered.get(&row.turn.owner)?;
-            Some((Arc::clone(&row.owner), newest - i64::from(keep)))
+            let answered = self.answered.get_mut(&row.turn.owner)?;
+            Some((Arc::clone(&row.owner), answered.drop_to(keep)?))
         });
-        last.filter(|(_, last)| *last > 0).collect()
+        last.collect()
     }
 }
 
@@ -375,4 +398,31 @@ pub(super) fn write_hits(script: &mut Script, hits: &[Hit]) {
         script.bind(hit.at.0).bind(hit.scope.as_str()).bind(token);
         script.bind(hit.client.address.to_string()).bind(*count);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn as_many_keys_are_left_as_may_be_kept_or_a_sixteenth_less(keep in 1_u32..200, batches in prop::collection::vec(1_i64..80, 1..40)) {
+            let mut answered = Answered::default();
+            let mut dropped_to = 0;
+            for batch in batches {
+                answered.highest += batch;
+                if let Some(last) = answered.drop_to(keep) {
+                    prop_assert!(last > dropped_to);
+                    dropped_to = last;
+                }
+                let (left, keep) = (answered.highest - dropped_to, i64::from(keep));
+                prop_assert!(left <= keep);
+                prop_assert!(left > keep - (keep / 16).max(1) || dropped_to == 0);
+                let mut read_again = Answered { dropped_to: 0, ..answered };
+                prop_assert_eq!(read_again.drop_to(u32::try_from(keep).unwrap()).unwrap_or(0), dropped_to);
+            }
+        }
+    }
 }

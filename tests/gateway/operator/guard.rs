@@ -37,7 +37,7 @@ const KEY: &str = "an idempotency key that was answered stands for its message: 
 const RUN: &str = "the newest server_run stays: it is the server at work, or the last one that was; older ones may be deleted";
 
 /// Edits and why they are refused: by a trigger, or by a CHECK of the table.
-const REFUSED: [(&str, &str); 30] = [
+const REFUSED: [(&str, &str); 34] = [
     ("UPDATE message SET id = 99 WHERE id = 50", MESSAGE),
     ("UPDATE message SET channel = 'webhook' WHERE id = 50", MESSAGE),
     ("UPDATE message SET sender = '1666' WHERE id = 50", MESSAGE),
@@ -61,6 +61,10 @@ const REFUSED: [(&str, &str); 30] = [
         "a delivery that was sent stays so; one that is dead may be due again",
     ),
     ("UPDATE delivery SET state = 'due' WHERE id = 2", "CHECK constraint failed: delivery_finished"),
+    ("UPDATE delivery SET state = 'lost' WHERE id = 2", "CHECK constraint failed: delivery_state"),
+    ("UPDATE delivery SET kind = 'joke' WHERE id = 2", "CHECK constraint failed: delivery_kind"),
+    ("UPDATE delivery SET status = 'seen' WHERE id = 2", "CHECK constraint failed: delivery_status"),
+    ("INSERT INTO rate_hit VALUES (1, 'all', 0, '::1', 1)", "CHECK constraint failed: rate_hit_scope"),
     ("UPDATE conversation SET sender = '1666'", CONVERSATION),
     ("UPDATE token SET token_hash = 'abc'", "CHECK constraint failed: token_hash_is_sha256"),
     ("UPDATE token SET token_hash = printf('%064d', 7)", TOKEN),
@@ -153,4 +157,16 @@ fn no_row_that_a_request_inserts_is_looked_at() {
     let on_insert = "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND sql LIKE '%INSERT ON %' AND tbl_name IN
                      ('message', 'delivery', 'conversation', 'rate_hit', 'idempotency_key', 'received_id', 'received_nonce')";
     assert_eq!(sqlite3(&folder.path().join("moorgate.db"), on_insert), "");
+}
+
+/// SQLite makes a table of a longer list for each row that it checks.
+#[test]
+fn no_check_of_a_row_that_a_request_writes_asks_a_list_of_more_than_two() {
+    let folder = TempDir::new().unwrap();
+    db_json(folder.path(), &["migrate"]);
+    let tables = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name IN
+                  ('message', 'delivery', 'conversation', 'rate_hit', 'idempotency_key', 'received_id', 'received_nonce')";
+    let tables = sqlite3(&folder.path().join("moorgate.db"), tables);
+    let lists = tables.split(" IN (").skip(1).filter_map(|rest| rest.split(')').next());
+    assert_eq!(lists.filter(|list| list.split(',').count() > 2).collect::<Vec<_>>(), [""; 0]);
 }
