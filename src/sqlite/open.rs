@@ -270,7 +270,7 @@ pub(super) async fn connect_writer(settings: &DatabaseSettings) -> Result<Sqlite
         .journal_mode(SqliteJournalMode::Wal)
         .pragma("wal_autocheckpoint", "4000")
         .pragma("journal_size_limit", "67108864")
-        .pragma("cache_size", "-16000");
+        .pragma("cache_size", "-4000");
     let failed = |source| OpenError::Sqlite { path: settings.path.clone(), source };
     let mut conn = options.connect().await.map_err(failed)?;
     check_version(&mut conn, settings).await?;
@@ -284,7 +284,7 @@ pub(super) async fn connect_writer(settings: &DatabaseSettings) -> Result<Sqlite
         ("temp_store", "PRAGMA temp_store", "2"),
         ("wal_autocheckpoint", "PRAGMA wal_autocheckpoint", "4000"),
         ("journal_size_limit", "PRAGMA journal_size_limit", "67108864"),
-        ("cache_size", "PRAGMA cache_size", "-16000"),
+        ("cache_size", "PRAGMA cache_size", "-4000"),
     ] {
         let got = pragma(&mut conn, sql).await.map_err(failed)?;
         if got != wanted {
