@@ -1,6 +1,6 @@
 //! `moorgate serve`: the gateway itself, from the banner to the exit.
 
-use std::{fmt::Write as _, num::NonZero, sync::Arc, thread, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
@@ -49,19 +49,11 @@ pub(super) fn run(arguments: ServeArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Failure::CONFIGURATION, error))?;
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     file_limit::raise((config.gateway.max_connections + config.gateway.operator_max_connections).into());
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(worker_threads()).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Failure::UNAVAILABLE, error))?;
     let served = runtime.block_on(serve(&config, arguments.print_json));
     logs::flush(LAST_LINES);
     served
-}
-
-/// One processor is left to the threads of SQLite, without which no message goes on: where two threads of requests take their turns
-/// with it, each commit waits for them.
-fn worker_threads() -> usize {
-    let processors = thread::available_parallelism().map_or(1, NonZero::get);
-    processors.saturating_sub(1).max(1)
 }
 
 async fn serve(config: &Config, print_json: bool) -> Result<(), Failure> {
