@@ -1,6 +1,8 @@
-//! In which parts of the record an idempotency key may be, so that a new one costs no look-up and any other one look.
+//! In which parts of the record an idempotency key may be, so that a new one costs no look-up, and any other mostly one
+//! look.
 //!
-//! A hash table of eight bytes a key: 32 bits of its hash, and the number of its part, which is 1024 messages. "Nowhere" is
+//! A hash table of eight bytes a key: 32 bits of its hash, beside the ten that choose its small table, and the number of its part,
+//! which is 1024 messages. "Nowhere" is
 //! certain. A part that is named has the key, or had it, or has another one with the same bits. Several parts are named where a key
 //! was used again after it had expired.
 //!
@@ -11,7 +13,7 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use crate::domain::{client::Owner, id::MessageId};
 
-/// Messages in a part, as a power of two: what the index of the database counts by.
+/// Messages in a part, as a power of two. The index `idempotency_key_part` and the SQL of `key_record.rs` say it as 10 and 1023.
 const PART_BITS: u32 = 10;
 /// The small tables, as a power of two.
 const TABLE_BITS: u32 = 10;
@@ -91,7 +93,7 @@ impl KeyIndex {
     pub(super) fn is_crowded(&mut self) -> bool {
         let crowded = self.entries >= self.room;
         if crowded {
-            self.room = usize::MAX;
+            self.room = usize::MAX; // until `forget` is through
         }
         crowded
     }

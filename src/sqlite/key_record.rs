@@ -82,8 +82,7 @@ impl Shared {
     /// Lets the index forget the parts of which nothing is on record any more. Between its steps it is left to the requests.
     pub(super) async fn forget_keys(&self) -> Result<(), sqlx::Error> {
         let newest = self.memory.newest_part_written(); // before the others are read: what is written later is in no older one
-        let mut living = self.parts_on_record().await?;
-        living.reverse();
+        let living = self.parts_on_record().await?;
         for step in 0.. {
             if self.memory.forget_keys(step, &living, newest) {
                 break;
@@ -93,7 +92,7 @@ impl Shared {
         Ok(())
     }
 
-    /// All parts with keys, the newest first. Gaps between keys are jumped over.
+    /// All parts with keys, in order. Gaps between keys are jumped over.
     async fn parts_on_record(&self) -> Result<Vec<i64>, sqlx::Error> {
         let parts = sqlx::query_scalar!(
             r#"WITH RECURSIVE part (no) AS (
@@ -104,7 +103,9 @@ impl Shared {
                    FROM part WHERE part.no IS NOT NULL)
                SELECT no AS "no!: i64" FROM part WHERE no IS NOT NULL"#
         );
-        parts.fetch_all(&self.reads).await
+        let mut parts = parts.fetch_all(&self.reads).await?;
+        parts.reverse(); // the newest came first
+        Ok(parts)
     }
 
     /// Waits until all keys on record have been read, which after a start takes some seconds where there are very many.
@@ -121,7 +122,7 @@ impl Shared {
     ) -> Result<Option<KeyRecord>, StoreError> {
         let failed = |error| store_error(&error);
         let parts = match places {
-            Places::Nowhere => return Ok(None),
+            Places::Nowhere => return Ok(None), // nobody asks then
             Places::Parts(parts) => parts,
             Places::Anywhere => self.parts_on_record().await.map_err(failed)?,
         };

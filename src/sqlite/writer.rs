@@ -339,8 +339,7 @@ impl Writer {
         &self,
         turns: impl Iterator<Item = (&'a TurnCommand, &'a Result<MessageId, StoreError>)>,
     ) {
-        let ended = turns.filter(|(turn, outcome)| turn.gives_key_back(outcome));
-        let mut keys = ended.filter_map(|(turn, outcome)| turn.key_given_back(outcome)).peekable();
+        let mut keys = turns.filter_map(|(turn, outcome)| turn.key_given_back(outcome)).peekable();
         if keys.peek().is_some() {
             self.shared.memory.give_back_keys(keys);
         }

@@ -89,17 +89,15 @@ impl TurnCommand {
         }
     }
 
-    /// Whether its key no longer runs in this process.
-    pub(super) fn gives_key_back(&self, outcome: &Result<MessageId, StoreError>) -> bool {
-        // After an error nothing of it is on record. A claim alone, or an end alone, may be tried again by whoever holds the lease.
-        self.end.is_some() && (outcome.is_ok() || self.id.is_none())
-    }
-
-    /// Its key, with the message under whose number it stays on record if it does.
+    /// Its key, if that no longer runs in this process, with the message under whose number it stays on record if it does.
     pub(super) fn key_given_back(
         &self,
         outcome: &Result<MessageId, StoreError>,
     ) -> Option<(&KeyId, Option<MessageId>)> {
+        // After an error nothing of it is on record. A claim alone, or an end alone, may be tried again by whoever holds the lease.
+        if self.end.is_none() || (outcome.is_err() && self.id.is_some()) {
+            return None;
+        }
         let message = outcome.as_ref().ok().filter(|_| self.answers_a_key());
         Some((self.key_id.as_ref()?, message.copied()))
     }
@@ -237,7 +235,7 @@ impl BatchState {
         key::insert_keys(script, &rows);
         key::answer_keys(script, &rows);
         key::free_keys(script, &rows);
-        key::drop_oldest_keys(script, &self.last_to_go(context.limits.keys_per_owner, &rows));
+        key::drop_oldest_keys(script, &self.drop_too_many(context.limits.keys_per_owner, &rows));
         Ok(rows.iter().map(|row| row.id).collect())
     }
 
@@ -334,8 +332,9 @@ impl BatchState {
         Ok(())
     }
 
-    /// For each owner that answered a key now and has too many, the number of the last that has to go.
-    fn last_to_go(&mut self, keep: u32, rows: &[Row<'_>]) -> Vec<(Arc<str>, i64)> {
+    /// For each owner that answered a key now and has too many, the number of the last that has to go. They count as dropped
+    /// from then on, so that each owner is named once; [`forget_numbers`](Self::forget_numbers) takes it back if the batch is.
+    fn drop_too_many(&mut self, keep: u32, rows: &[Row<'_>]) -> Vec<(Arc<str>, i64)> {
         let answered = rows.iter().filter(|row| row.turn.answers_a_key());
         let last = answered.filter_map(|row| {
             let answered = self.answered.get_mut(&row.turn.owner)?;
@@ -408,7 +407,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn as_many_keys_are_left_as_may_be_kept_or_a_sixteenth_less(keep in 1_u32..200, batches in prop::collection::vec(1_i64..80, 1..40)) {
+        fn as_many_keys_are_left_as_may_be_kept_or_a_sixteenth_less(
+            keep in 1_u32..200,
+            batches in prop::collection::vec(1_i64..80, 1..40),
+        ) {
             let mut answered = Answered::default();
             let mut dropped_to = 0;
             for batch in batches {

@@ -83,6 +83,7 @@ async fn a_request_with_a_key_waits_until_the_keys_on_record_have_been_read_howe
     let store = open_unread(&folder).await;
     let mut known = pin!(store.claim(turn("key-3000"), Millis(2)).outcome());
     let mut new = pin!(store.claim(turn("new"), Millis(2)).outcome());
+    // Both have begun before the keys are read.
     assert!(poll_fn(|context| Poll::Ready(known.as_mut().poll(context))).await.is_pending());
     assert!(poll_fn(|context| Poll::Ready(new.as_mut().poll(context))).await.is_pending());
     let keeper = Arc::clone(&store.shared);
