@@ -1,10 +1,9 @@
 //! In which parts of the record an idempotency key may be, so that a new one costs no look-up, and any other mostly one
 //! look.
 //!
-//! A hash table of eight bytes a key: 32 bits of its hash, beside the ten that choose its small table, and the number of its part,
-//! which is 1024 messages. "Nowhere" is
-//! certain. A part that is named has the key, or had it, or has another one with the same bits. Several parts are named where a key
-//! was used again after it had expired.
+//! A hash table of eight bytes a key: 32 bits of its hash, beside the ten that choose its small table, and the number of its
+//! part, which is 1024 messages. "Nowhere" is certain. A part that is named has the key, or had it, or has another one with
+//! the same bits. Several parts are named where a key was used again after it had expired.
 //!
 //! The table is many small ones, each of which grows by itself, so that nobody waits while a big one is copied. What is in parts
 //! of which no row is left is forgotten, once there is twice as much as there was after the last time.

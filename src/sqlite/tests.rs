@@ -52,14 +52,22 @@ fn limits() -> StoreLimits {
     }
 }
 
-async fn open_with(settings: &DatabaseSettings, limits: StoreLimits) -> SqliteStore {
+fn parts(limits: StoreLimits) -> StoreParts {
     let clock = Arc::new(SteadyClock::new(Arc::new(SystemClock::new())));
-    let parts = StoreParts { limits, clock, metrics: Metrics::disabled().into() };
-    SqliteStore::open(settings, parts).await.unwrap()
+    StoreParts { limits, clock, metrics: Metrics::disabled().into() }
+}
+
+async fn open_with(settings: &DatabaseSettings, limits: StoreLimits) -> SqliteStore {
+    SqliteStore::open(settings, parts(limits)).await.unwrap()
 }
 
 async fn open(folder: &TempDir) -> SqliteStore {
     open_with(&settings(folder), limits()).await
+}
+
+/// A connection as another process has one.
+async fn other(folder: &TempDir) -> SqliteConnection {
+    super::open::options(&settings(folder)).connect().await.unwrap()
 }
 
 /// Lets the file have so many pages; fewer than it has are as many as it has.
@@ -151,7 +159,7 @@ async fn every_statement_with_rows_fits_the_schema() {
 async fn a_running_key_whose_message_is_not_at_work_goes_with_the_sweep() {
     let folder = TempDir::new().unwrap();
     let store = open(&folder).await;
-    let mut other = super::open::options(&settings(&folder)).connect().await.unwrap();
+    let mut other = other(&folder).await;
     let insert = "INSERT INTO message (id, received_at_ms, channel, sender, idempotency_key, text, state, attempts, run_id, finished_at_ms)
                   VALUES (1, 1, 'webhook', 'token:1', 'at work', 'hello', 'running', 1, 1, NULL),
                          (2, 1, 'webhook', 'token:1', 'ended', 'hello', 'failed', 1, 1, 1);

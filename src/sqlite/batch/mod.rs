@@ -337,8 +337,8 @@ impl BatchState {
     fn drop_too_many(&mut self, keep: u32, rows: &[Row<'_>]) -> Vec<(Arc<str>, i64)> {
         let answered = rows.iter().filter(|row| row.turn.answers_a_key());
         let last = answered.filter_map(|row| {
-            let answered = self.answered.get_mut(&row.turn.owner)?;
-            Some((Arc::clone(&row.owner), answered.drop_to(keep)?))
+            let last = self.answered.get_mut(&row.turn.owner)?.drop_to(keep)?;
+            Some((Arc::clone(&row.owner), last))
         });
         last.collect()
     }

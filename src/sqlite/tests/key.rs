@@ -2,10 +2,10 @@
 
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
-use sqlx::{ConnectOptions as _, SqliteConnection};
+use sqlx::SqliteConnection;
 use tempfile::TempDir;
 
-use super::{limits, open, settings};
+use super::{limits, open, other, parts, settings};
 use crate::{
     domain::{
         client::Owner,
@@ -16,13 +16,10 @@ use crate::{
     },
     repository::{ClaimOutcome, NewTurn, StoreError, TurnRepository as _},
     sqlite::{
-        SqliteStore, StoreParts,
+        SqliteStore,
         key_index::Places,
         memory::{KeyId, KeyState},
-        open as opening,
     },
-    system::{SteadyClock, SystemClock},
-    telemetry::Metrics,
 };
 
 fn id(key: &str) -> KeyId {
@@ -42,13 +39,13 @@ fn turn(key: &str) -> Box<NewTurn> {
 
 /// A store that does not read the keys on record by itself.
 async fn open_unread(folder: &TempDir) -> SqliteStore {
-    let clock = Arc::new(SteadyClock::new(Arc::new(SystemClock::new())));
-    let parts = StoreParts { limits: limits(), clock, metrics: Metrics::disabled().into() };
-    SqliteStore::open_beside(&settings(folder), parts).await.unwrap()
+    SqliteStore::open_beside(&settings(folder), parts(limits())).await.unwrap()
 }
 
-async fn other(folder: &TempDir) -> SqliteConnection {
-    opening::options(&settings(folder)).connect().await.unwrap()
+/// A new database, on which no server runs.
+async fn closed(folder: &TempDir) -> SqliteConnection {
+    open(folder).await.close().await;
+    other(folder).await
 }
 
 /// Messages with answers and keys, from the first number to the last, so many apart.
@@ -74,9 +71,8 @@ async fn answer_to(store: &SqliteStore, key: &str) -> Option<String> {
 #[tokio::test]
 async fn a_request_with_a_key_waits_until_the_keys_on_record_have_been_read_however_many() {
     let folder = TempDir::new().unwrap();
-    open(&folder).await.close().await;
+    let mut conn = closed(&folder).await;
     // Parts that are full, parts with one key, a gap, and numbers that only a hand gives.
-    let mut conn = other(&folder).await;
     for keys in [(-2000, -1000, 1000), (1, 3000, 1), (10_000, 200_000, 1024), (1 << 50, (1 << 50) + 5, 1)] {
         fill(&mut conn, keys).await;
     }
@@ -138,8 +134,7 @@ async fn a_key_that_is_put_in_by_hand_is_known_like_any_other_edit() {
 #[tokio::test]
 async fn keys_that_are_none_are_passed_over() {
     let folder = TempDir::new().unwrap();
-    open(&folder).await.close().await;
-    let mut conn = other(&folder).await;
+    let mut conn = closed(&folder).await;
     let odd = "INSERT INTO idempotency_key (message_id, owner, key, body_hash, state)
                VALUES (2, 'token:1', CAST(x'ff0a00' AS TEXT), x'', 'running'), (4, 'nobody', 'key-4', x'', 'running'),
                       (6, CAST(x'ff' AS TEXT), '', x'', 'running'), (8, '', char(10), x'', 'running')";
@@ -156,8 +151,7 @@ async fn keys_that_are_none_are_passed_over() {
 #[tokio::test]
 async fn memory_forgets_the_parts_of_which_nothing_is_on_record_any_more() {
     let folder = TempDir::new().unwrap();
-    open(&folder).await.close().await;
-    let mut conn = other(&folder).await;
+    let mut conn = closed(&folder).await;
     fill(&mut conn, (0, 5000, 1)).await;
     let store = open_unread(&folder).await;
     let (shared, memory) = (&store.shared, &store.shared.memory);

@@ -86,13 +86,18 @@ async fn a_row_that_takes_the_number_of_a_deleted_message_is_not_its_answer() {
     assert_answered(&post(&gateway, "order-1").await);
 }
 
-#[tokio::test]
-async fn work_is_resumed_though_it_names_the_run_that_comes_next() {
+/// A gateway that was stopped at work on a message, which was edited before the next start.
+async fn started_after_edit_of_work(edit: &str) -> Gateway {
     let mut gateway = Gateway::start_with(&[OPEN]).await;
     gateway.stop().await;
     gateway.sql(&(insert_message(1, Some("order-1"), "running", 1) + &insert_key(1, "order-1", "running")));
-    gateway.sql("UPDATE message SET run_id = 2");
-    let gateway = gateway.restart().await;
+    gateway.sql(edit);
+    gateway.restart().await
+}
+
+#[tokio::test]
+async fn work_is_resumed_though_it_names_the_run_that_comes_next() {
+    let gateway = started_after_edit_of_work("UPDATE message SET run_id = 2").await;
     crate::support::raw::soon(gateway.model.wait_for_calls(1)).await;
 }
 
@@ -110,11 +115,8 @@ async fn a_database_that_was_moved_takes_no_writes() {
 
 #[tokio::test]
 async fn a_key_whose_work_was_ended_by_hand_is_free() {
-    let mut gateway = Gateway::start_with(&[OPEN]).await;
-    gateway.stop().await;
-    gateway.sql(&(insert_message(1, Some("order-1"), "running", 1) + &insert_key(1, "order-1", "running")));
-    gateway.sql("UPDATE message SET state = 'failed', finished_at_ms = 1789999999001");
-    let gateway = gateway.restart().await;
+    let ended = "UPDATE message SET state = 'failed', finished_at_ms = 1789999999001";
+    let gateway = started_after_edit_of_work(ended).await;
     assert_answered(&post(&gateway, "order-1").await);
     assert_replayed(&post(&gateway, "order-1").await, "hello!", "test-model-1");
 }
