@@ -15,7 +15,7 @@ mod tunnel;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::task::JoinHandle;
+use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -58,6 +58,8 @@ pub struct Parts {
     pub inherited: Inherited,
     /// The way to the service manager.
     pub notifier: Arc<Notifier>,
+    /// Where models are called and replies are sent; `None`: where the requests are answered.
+    pub calls: Option<Handle>,
 }
 
 impl Default for Parts {
@@ -68,6 +70,7 @@ impl Default for Parts {
             provider: None,
             inherited: Inherited::default(),
             notifier: Arc::default(),
+            calls: None,
         }
     }
 }

@@ -29,7 +29,7 @@ use moorgate::{
     system::{SteadyClock, SystemClock, SystemEntropy},
     telemetry::Metrics,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, runtime::Handle};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use memory::MemoryStore;
@@ -153,6 +153,7 @@ fn state(repositories: Repositories, provider: Arc<dyn Provider>) -> Result<AppS
         clock: clock.clone(),
         entropy: Arc::new(SystemEntropy),
         metrics: metrics.clone(),
+        calls: Handle::current(),
         settings: InboxSettings {
             workers: 1,
             message_attempts: 1,
@@ -170,6 +171,7 @@ fn state(repositories: Repositories, provider: Arc<dyn Provider>) -> Result<AppS
         clock: clock.clone(),
         entropy: Arc::new(SystemEntropy),
         metrics: metrics.clone(),
+        calls: Handle::current(),
         saves_memory: false,
         max_in_flight: 1024,
     });

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use super::{Parts, StartError, model, part, telemetry::telemetry};
 use crate::{
     channel::Channel,
@@ -26,6 +28,7 @@ pub(super) struct Core {
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) pushes: Option<Pushes>,
+    calls: Handle,
     channels: Vec<Arc<dyn Channel>>,
 }
 
@@ -44,7 +47,8 @@ impl Core {
             None => model::chain(&config.provider, &client, chain_parts)?,
         };
         let channels = part::channels(config, &client, &parts.entropy)?;
-        Ok((Self { clock, entropy: parts.entropy, metrics, pushes, channels }, chain))
+        let calls = parts.calls.unwrap_or_else(Handle::current);
+        Ok((Self { clock, entropy: parts.entropy, metrics, pushes, calls, channels }, chain))
     }
 
     /// Nothing is under supervision yet.
@@ -70,6 +74,7 @@ impl Core {
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),
             metrics: Arc::clone(&self.metrics),
+            calls: self.calls.clone(),
             saves_memory: config.memory.auto_save,
             max_in_flight: config.gateway.max_in_flight as usize,
         })
@@ -88,6 +93,7 @@ impl Core {
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),
             metrics: Arc::clone(&self.metrics),
+            calls: self.calls.clone(),
             settings: part::inbox_settings(config),
         })
     }

@@ -1,9 +1,10 @@
 //! `moorgate serve`: the gateway itself, from the banner to the exit.
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{fmt::Write as _, num::NonZero, sync::Arc, thread, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::{Failure, FileArgs, file_limit, inherited::inherited, load, print, signals::Signals};
 use crate::{
@@ -49,17 +50,30 @@ pub(super) fn run(arguments: ServeArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Failure::CONFIGURATION, error))?;
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     file_limit::raise((config.gateway.max_connections + config.gateway.operator_max_connections).into());
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::new(Failure::UNAVAILABLE, error))?;
-    let served = runtime.block_on(serve(&config, arguments.print_json));
+    let (requests, calls) = (threads("requests")?, threads("calls")?);
+    let served = requests.block_on(serve(&config, arguments.print_json, calls.handle()));
     logs::flush(LAST_LINES);
     served
 }
 
-async fn serve(config: &Config, print_json: bool) -> Result<(), Failure> {
+/// As many threads as there are processors but one, which is left to SQLite's, without which no message goes on. Requests and the
+/// calls of models and platforms have threads of their own: on few processors the calls would need the one more (decision 17).
+fn threads(name: &str) -> Result<Runtime, Failure> {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    let number = processors.saturating_sub(1).max(1);
+    let runtime = Builder::new_multi_thread().worker_threads(number).thread_name(name).enable_all().build();
+    runtime.map_err(|error| Failure::new(Failure::UNAVAILABLE, error))
+}
+
+async fn serve(config: &Config, print_json: bool, calls: &Handle) -> Result<(), Failure> {
     let mut signals = Signals::catch()?;
     let notifier = Arc::new(notifier()?);
-    let parts = Parts { inherited: inherited()?, notifier: Arc::clone(&notifier), ..Parts::default() };
+    let parts = Parts {
+        inherited: inherited()?,
+        notifier: Arc::clone(&notifier),
+        calls: Some(calls.clone()),
+        ..Parts::default()
+    };
     let app = tokio::select! {
         started = App::start(config, parts) => started?,
         // A tunnel may take long to be up. Nobody has been answered yet.

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::{runtime::Handle, sync::Notify};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{agent::Agent, schedule::Schedule, worker::Worker};
@@ -50,6 +50,8 @@ pub struct InboxParts {
     pub entropy: Arc<dyn Entropy>,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
+    /// Where models are called and replies are sent.
+    pub calls: Handle,
     /// How it works.
     pub settings: InboxSettings,
 }
@@ -329,7 +331,7 @@ impl InboxService {
                 // Only conversations of configured channels are in the schedule.
                 if let Some(served) = &self.channels[kind as usize] {
                     let worker = Worker::new(Arc::clone(&self), Arc::clone(served), conversation);
-                    self.tasks.spawn(worker.run());
+                    self.tasks.spawn_on(worker.run(), &self.parts.calls);
                 }
             };
             let wait = next_wait.map(|at| at.since(self.parts.clock.now()));

@@ -12,7 +12,10 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, future::Either};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -74,6 +77,8 @@ pub struct TurnParts {
     pub entropy: Arc<dyn Entropy>,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
+    /// Where the model is called.
+    pub calls: Handle,
     /// Whether messages are remembered.
     pub saves_memory: bool,
     /// Turns that may be at work at the same time.
@@ -161,11 +166,12 @@ impl TurnService {
                 service.parts.metrics.turns.outcome(Outcome::Resumed);
                 let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
                 let resumed = Arc::clone(&service);
-                service.tasks.spawn(async move {
+                let turn = async move {
                     let ended = work.await;
                     drop(permit);
                     resumed.finish(lease, ended).await.ok();
-                });
+                };
+                service.tasks.spawn_on(turn, &service.parts.calls);
             }
         });
     }
@@ -211,14 +217,20 @@ impl TurnService {
         permit: OwnedSemaphorePermit,
     ) -> impl Future<Output = Result<TurnReply, StoreError>> + Send + use<'_> {
         if self.parts.status.takes_writes()
-            && let Poll::Ready(ended) = work.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            && let Poll::Ready(ended) = self.first_step(&mut work)
         {
             return Either::Left(self.finish_whole(lease, ended, Some(permit)));
         }
         let service = Arc::clone(self);
         let work = async move { service.begin_and_finish(lease, work, permit).await };
-        let task = self.tasks.spawn(scope::carry(work));
+        let task = self.tasks.spawn_on(scope::carry(work), &self.parts.calls);
         Either::Right(task.map(|ended| ended.unwrap_or(Ok(TurnReply::Failed))))
+    }
+
+    /// Begins the work. What it opens belongs to the threads of calls.
+    fn first_step(&self, work: &mut Work) -> Poll<Ended> {
+        let _calls = self.parts.calls.enter();
+        work.as_mut().poll(&mut Context::from_waker(Waker::noop()))
     }
 
     /// The work on a message, not yet begun; `None` if too many turns of its session wait.

@@ -27,6 +27,7 @@ async fn a_call_is_answered_while_the_model_works() {
     gateway.model.release();
     platform.wait_for_texts(2).await;
     assert_eq!(platform.texts()[1], "hello!");
+    assert_eq!(gateway.model.held_on(), ["calls"]);
 }
 
 /// Failure 7: a batch of five is cut at three, and the redelivery answers one and two again.

@@ -33,24 +33,28 @@ pub struct Gateway {
 }
 
 /// A gateway runs on threads of its own, so that a test may block its own: in the middle of a transaction the gateway
-/// holds the database, and `sqlite3` waits for it.
-struct Threads(Option<Runtime>);
+/// holds the database, and `sqlite3` waits for it. As in the program, calls of models and platforms have theirs.
+struct Threads(Option<[Runtime; 2]>);
 
 impl Threads {
     fn new() -> Self {
-        Self(Some(Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()))
+        let threads = |name, number| {
+            Builder::new_multi_thread().worker_threads(number).thread_name(name).enable_all().build().unwrap()
+        };
+        Self(Some([threads("requests", 2), threads("calls", 1)]))
     }
 
     async fn start(&self, config: Config, parts: Parts) -> Result<App, StartError> {
-        let threads = self.0.as_ref().unwrap().handle().clone();
-        let start = move || threads.block_on(App::start(&config, parts));
+        let [requests, calls] = self.0.as_ref().unwrap().each_ref().map(|runtime| runtime.handle().clone());
+        let parts = Parts { calls: Some(calls), ..parts };
+        let start = move || requests.block_on(App::start(&config, parts));
         tokio::task::spawn_blocking(start).await.unwrap()
     }
 }
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        self.0.take().unwrap().shutdown_background();
+        self.0.take().unwrap().into_iter().for_each(Runtime::shutdown_background);
     }
 }
 

@@ -1,8 +1,11 @@
 //! Models that do as the test says.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
 };
 
 use async_trait::async_trait;
@@ -23,6 +26,7 @@ pub struct TestModel {
     prompts: Arc<Mutex<Vec<Prompt>>>,
     says: Arc<Mutex<Option<String>>>,
     longest_history: Arc<Mutex<Option<usize>>>,
+    held_on: Arc<Mutex<Vec<String>>>,
 }
 
 impl TestModel {
@@ -37,12 +41,18 @@ impl TestModel {
             prompts: Arc::default(),
             says: Arc::default(),
             longest_history: Arc::default(),
+            held_on: Arc::default(),
         }
     }
 
     /// How often it was asked.
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
+    }
+
+    /// The names of the threads on which calls went on that had waited.
+    pub fn held_on(&self) -> Vec<String> {
+        self.held_on.lock().unwrap().clone()
     }
 
     /// What it was told in the call that asked about this message last: the messages before it, in order.
@@ -112,6 +122,7 @@ impl Provider for TestModel {
         let is_held = self.held_text.lock().unwrap().as_ref().is_none_or(|held| held == message);
         if let Some(gate) = gate.filter(|_| is_held) {
             gate.acquire().await.ok();
+            self.held_on.lock().unwrap().push(thread::current().name().unwrap_or_default().to_owned());
         }
         if let Some(error) = self.fails.lock().unwrap().clone() {
             return Err(error);

@@ -35,6 +35,17 @@ async fn the_wait_of_a_duplicate_grows_with_the_work_from_one_second_to_thirty()
     assert_answered(&first.reply().await);
 }
 
+#[tokio::test]
+async fn a_model_that_takes_its_time_keeps_no_thread_of_the_requests_busy() {
+    let (gateway, token) = Gateway::paired_with(&[]).await;
+    gateway.model.hold();
+    let first = post_in_background(&gateway, &token, Some("order-1"), "hello");
+    until_asked(&gateway, 1).await;
+    gateway.model.release();
+    assert_answered(&first.reply().await);
+    assert_eq!(gateway.model.held_on(), ["calls"]);
+}
+
 /// Failure 2: the duplicate was told "already processed", then the first failed: the message was never answered.
 #[tokio::test]
 async fn a_duplicate_of_a_message_that_fails_runs_again() {

@@ -48,6 +48,7 @@ async fn work_that_outlasts_the_stop_is_resumed_and_its_answer_is_what_the_retry
     gateway.model.release();
     assert_replayed(&until_answered(&gateway, &token, "order-1", "hello").await);
     assert_eq!(gateway.model.calls(), 2);
+    assert_eq!(gateway.model.held_on(), ["calls"], "the first one was cut");
     assert_eq!(gateway.sql("SELECT state, attempts, answer FROM message"), "answered|1|hello!");
     assert_eq!(gateway.metric(r#"zeroclaw_turns_total{outcome="resumed"}"#).await, 1);
 }
