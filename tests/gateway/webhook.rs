@@ -39,6 +39,15 @@ fn post_in_background(gateway: &Gateway, token: &str, key: Option<&str>, message
     Posting(tokio::spawn(async move { client.try_send(request).await }))
 }
 
+/// A message of which the model has been asked, and that waits for its answer until the model is released.
+async fn post_and_hold(gateway: &Gateway, token: &str, key: Option<&str>, message: &str) -> Posting {
+    let asked = gateway.model.calls() + 1;
+    gateway.model.hold();
+    let posting = post_in_background(gateway, token, key, message);
+    until_asked(gateway, asked).await;
+    posting
+}
+
 /// What [`post_in_background`] waits for.
 struct Posting(tokio::task::JoinHandle<Result<Reply, reqwest::Error>>);
 

@@ -10,9 +10,7 @@ use super::*;
 #[tokio::test]
 async fn a_duplicate_of_a_running_message_is_told_to_wait_and_then_gets_the_answer() {
     let (gateway, token) = Gateway::paired_with(&[]).await;
-    gateway.model.hold();
-    let first = post_in_background(&gateway, &token, Some("order-1"), "hello");
-    until_asked(&gateway, 1).await;
+    let first = post_and_hold(&gateway, &token, Some("order-1"), "hello").await;
     gateway.client.post(&token, Some("order-1"), "hello").await.assert_is(409, STILL_RUNNING);
     gateway.model.release();
     assert_answered(&first.reply().await);
@@ -23,9 +21,7 @@ async fn a_duplicate_of_a_running_message_is_told_to_wait_and_then_gets_the_answ
 #[tokio::test]
 async fn the_wait_of_a_duplicate_grows_with_the_work_from_one_second_to_thirty() {
     let (gateway, token) = Gateway::paired_with(&[]).await;
-    gateway.model.hold();
-    let first = post_in_background(&gateway, &token, Some("order-1"), "hello");
-    until_asked(&gateway, 1).await;
+    let first = post_and_hold(&gateway, &token, Some("order-1"), "hello").await;
     for (further_ms, wait_secs) in [(0, 1), (4000, 4), (1, 5), (90_000, 30)] {
         gateway.clock.advance(Duration::from_millis(further_ms));
         let reply = gateway.client.post(&token, Some("order-1"), "hello").await;
@@ -38,9 +34,7 @@ async fn the_wait_of_a_duplicate_grows_with_the_work_from_one_second_to_thirty()
 #[tokio::test]
 async fn a_model_that_takes_its_time_keeps_no_thread_of_the_requests_busy() {
     let (gateway, token) = Gateway::paired_with(&[]).await;
-    gateway.model.hold();
-    let first = post_in_background(&gateway, &token, Some("order-1"), "hello");
-    until_asked(&gateway, 1).await;
+    let first = post_and_hold(&gateway, &token, Some("order-1"), "hello").await;
     gateway.model.release();
     assert_answered(&first.reply().await);
     assert_eq!(gateway.model.held_on(), ["calls"]);
@@ -50,9 +44,7 @@ async fn a_model_that_takes_its_time_keeps_no_thread_of_the_requests_busy() {
 #[tokio::test]
 async fn a_duplicate_of_a_message_that_fails_runs_again() {
     let (gateway, token) = Gateway::paired_with(&[]).await;
-    gateway.model.hold();
-    let first = post_in_background(&gateway, &token, Some("order-1"), "hello");
-    until_asked(&gateway, 1).await;
+    let first = post_and_hold(&gateway, &token, Some("order-1"), "hello").await;
     gateway.client.post(&token, Some("order-1"), "hello").await.assert_is(409, STILL_RUNNING);
     gateway.model.fail(Some(ProviderError::Status { code: 500, retry_after: None }));
     gateway.model.release();
@@ -111,9 +103,7 @@ async fn messages_without_a_key_are_all_answered_and_kept_no_key() {
 #[tokio::test]
 async fn a_key_lives_for_300_seconds_from_the_end_of_the_work() {
     let (gateway, token) = Gateway::paired_with(&[]).await;
-    gateway.model.hold();
-    let first = post_in_background(&gateway, &token, Some("order-1"), "hello");
-    until_asked(&gateway, 1).await;
+    let first = post_and_hold(&gateway, &token, Some("order-1"), "hello").await;
     gateway.clock.advance(Duration::from_secs(1000));
     let running = gateway.client.post(&token, Some("order-1"), "hello").await;
     assert_eq!(running.status, 409, "a key does not expire while its work runs");

@@ -25,9 +25,7 @@ async fn a_retry_after_the_provider_failed_is_answered() {
 #[tokio::test]
 async fn a_retry_after_a_slow_failure_is_answered() {
     let (gateway, token) = Gateway::paired_with(&[]).await;
-    gateway.model.hold();
-    let first = post_in_background(&gateway, &token, Some("order-1"), "hello");
-    until_asked(&gateway, 1).await;
+    let first = post_and_hold(&gateway, &token, Some("order-1"), "hello").await;
     gateway.model.fail(Some(ProviderError::BadResponse("empty")));
     gateway.model.release();
     first.reply().await.assert_is(500, FAILED);

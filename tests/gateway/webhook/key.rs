@@ -98,9 +98,7 @@ async fn without_pairing_a_key_belongs_to_the_address() {
 #[tokio::test]
 async fn a_key_with_another_body_is_refused_and_stays_as_it_was() {
     let (gateway, token) = Gateway::paired_with(&[]).await;
-    gateway.model.hold();
-    let first = post_in_background(&gateway, &token, Some("order-1"), "hello");
-    until_asked(&gateway, 1).await;
+    let first = post_and_hold(&gateway, &token, Some("order-1"), "hello").await;
     gateway.client.post(&token, Some("order-1"), "bye").await.assert_is(422, OTHER_BODY);
     gateway.model.release();
     assert_answered(&first.reply().await);

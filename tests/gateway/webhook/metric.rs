@@ -24,9 +24,7 @@ async fn every_outcome_of_a_message_moves_its_metric() {
     gateway.model.fail(Some(ProviderError::Status { code: 500, retry_after: None }));
     client.post(&token, None, "hello").await;
     gateway.model.fail(None);
-    gateway.model.hold();
-    let running = post_in_background(&gateway, &token, Some("order-2"), "hello");
-    until_asked(&gateway, 4).await;
+    let running = post_and_hold(&gateway, &token, Some("order-2"), "hello").await;
     client.post(&token, Some("order-2"), "hello").await;
     client.post(&token, None, "hello").await;
     assert_metrics(&gateway, &[("zeroclaw_turns_in_flight", 1)]).await;

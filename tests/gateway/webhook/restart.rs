@@ -35,9 +35,7 @@ async fn the_oldest_key_is_dropped_first_also_after_a_restart() {
 #[tokio::test]
 async fn work_that_outlasts_the_stop_is_resumed_and_its_answer_is_what_the_retry_gets() {
     let (gateway, token) = Gateway::paired_with(&[UNLIMITED, ("gateway.shutdown_grace_secs", "0")]).await;
-    gateway.model.hold();
-    let first = post_in_background(&gateway, &token, Some("order-1"), "hello");
-    until_asked(&gateway, 1).await;
+    let first = post_and_hold(&gateway, &token, Some("order-1"), "hello").await;
     gateway.client.post(&token, Some("order-1"), "hello").await.assert_is(409, STILL_RUNNING);
 
     let gateway = gateway.restart().await;
@@ -56,9 +54,7 @@ async fn work_that_outlasts_the_stop_is_resumed_and_its_answer_is_what_the_retry
 #[tokio::test]
 async fn a_message_without_a_key_that_outlasts_the_stop_is_marked_interrupted_and_not_run_again() {
     let (gateway, token) = Gateway::paired_with(&[("gateway.shutdown_grace_secs", "0")]).await;
-    gateway.model.hold();
-    let first = post_in_background(&gateway, &token, None, "hello");
-    until_asked(&gateway, 1).await;
+    let first = post_and_hold(&gateway, &token, None, "hello").await;
     until_sql(&gateway, "SELECT state FROM message", "running").await; // some milliseconds after the model is asked
     let gateway = gateway.restart().await;
     assert!(first.result().await.is_err());
@@ -72,9 +68,7 @@ async fn a_message_without_a_key_that_outlasts_the_stop_is_marked_interrupted_an
 #[tokio::test]
 async fn a_stop_waits_for_the_answer_of_a_request_in_flight() {
     let (mut gateway, token) = Gateway::paired_with(&[]).await;
-    gateway.model.hold();
-    let first = post_in_background(&gateway, &token, Some("order-1"), "hello");
-    until_asked(&gateway, 1).await;
+    let first = post_and_hold(&gateway, &token, Some("order-1"), "hello").await;
     let model = gateway.model.clone();
     // The stop has begun when the model goes on.
     soon(async { tokio::join!(gateway.stop(), async { model.release() }) }).await;
