@@ -18,7 +18,6 @@ BY_HAND = ROOT / "docs" / "database"
 CORRECTIONS = {
     "conversation.sender": "as the platform names them: +15551234567, users/alice; of /webhook the owner of the message, token:<id> or addr:<address>",
     "conversation.room": "the chat or room, blank where the channel has none; of /webhook the session",
-    "idempotency_key_part": "Where a key is in its part of 1024 messages; memory knows the part.",
     "message.channel": "how it came: webhook, whatsapp, linq or nextcloud_talk",
     "message.conversation_id": "whose turn it is; NULL: it came through /webhook without a session",
     "message.error_class": "why the last try failed, in one word",

@@ -2,12 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use super::{
-    Shared,
-    error::store_error,
-    key_index::{Places, part_of},
-    memory::KeyId,
-};
+use super::{Shared, error::store_error, key_index::Places, memory::KeyId};
 use crate::{
     domain::{
         idempotency::{BodyHash, KeyProgress, KeyRecord},
@@ -58,19 +53,18 @@ impl Shared {
         let mut part = self.read_part(i64::MIN).await?;
         while let Some((last, keys)) = part {
             // While the one is taken in, the next one is read.
-            let (next, ()) =
-                tokio::join!(self.read_part(last), async { self.memory.add_keys(part_of(last), &keys) });
+            let (next, ()) = tokio::join!(self.read_part(last), async { self.memory.add_keys(&keys) });
             part = next?;
         }
         Ok(())
     }
 
-    /// Reads the first part with keys after a message: its last message, and on each line an owner and a key.
+    /// Reads the first part with keys after a message: its last message, and on each line a message, an owner and a key.
     async fn read_part(&self, after: i64) -> Result<Option<(i64, Vec<u8>)>, sqlx::Error> {
         let part = sqlx::query!(
             r#"SELECT first | 1023 AS "last: i64",
-                      (SELECT CAST(group_concat(k.owner || ' ' || k.key, char(10)) AS BLOB) FROM idempotency_key AS k
-                       WHERE k.message_id BETWEEN first AND first | 1023) AS "keys: Vec<u8>"
+                      (SELECT CAST(group_concat(k.message_id || ' ' || k.owner || ' ' || k.key, char(10)) AS BLOB)
+                       FROM idempotency_key AS k WHERE k.message_id BETWEEN first AND first | 1023) AS "keys: Vec<u8>"
                FROM (SELECT min(message_id) AS first FROM idempotency_key WHERE message_id > ?1)"#,
             after
         )
@@ -114,6 +108,17 @@ impl Shared {
         read.map_err(|_| StoreError::Busy)
     }
 
+    /// Reads through all keys for one of which it is not known where it is. Hardly ever is that so: no index helps.
+    async fn search_key(&self, owner: &str, key: &str) -> Result<Vec<i64>, sqlx::Error> {
+        let newest = sqlx::query_scalar!(
+            r#"SELECT message_id AS "message_id!: i64" FROM idempotency_key WHERE owner = ?1 AND key = ?2
+               ORDER BY message_id DESC LIMIT 1"#,
+            owner,
+            key
+        );
+        Ok(newest.fetch_optional(&self.reads).await?.into_iter().collect())
+    }
+
     /// Looks a key up where it may be.
     pub(super) async fn find_key(
         &self,
@@ -121,13 +126,13 @@ impl Shared {
         places: Places,
     ) -> Result<Option<KeyRecord>, StoreError> {
         let failed = |error| store_error(&error);
-        let parts = match places {
-            Places::Nowhere => return Ok(None), // nobody asks then
-            Places::Parts(parts) => parts,
-            Places::Anywhere => self.parts_on_record().await.map_err(failed)?,
-        };
-        let parts = serde_json::Value::from(parts).to_string();
         let (owner_text, key_text) = (owner.to_string(), key.as_str());
+        let messages = match places {
+            Places::Nowhere => return Ok(None), // nobody asks then
+            Places::Messages(messages) => messages,
+            Places::Anywhere => self.search_key(&owner_text, key_text).await.map_err(failed)?,
+        };
+        let messages = serde_json::Value::from(messages).to_string();
         scope::count_query();
         let _span = trace::read("key");
         let row = sqlx::query!(
@@ -138,11 +143,12 @@ impl Shared {
                         ON m.id = k.message_id AND m.sender = k.owner AND m.idempotency_key = k.key
                             AND (k.answered_at_ms IS NOT NULL OR m.state IN ('accepted', 'running'))
                WHERE k.message_id = (
-                        SELECT max(n.message_id) FROM json_each(?3) AS part CROSS JOIN idempotency_key AS n
-                        WHERE n.message_id >> 10 = part.value AND n.key = ?2 AND n.owner = ?1)"#,
+                        SELECT max(n.message_id) FROM json_each(?3) AS place
+                            CROSS JOIN idempotency_key AS n ON n.message_id = place.value
+                        WHERE n.key = ?2 AND n.owner = ?1)"#,
             owner_text,
             key_text,
-            parts
+            messages
         )
         .fetch_optional(&self.reads)
         .await

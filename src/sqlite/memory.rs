@@ -195,14 +195,16 @@ impl Memory {
         keys.running.insert(id.clone(), Running { body, since, stage: Stage::Queued });
     }
 
-    /// Keys on record, in one part: on each line an owner and a key. What is none is passed over, for nobody asks about it.
-    pub(super) fn add_keys(&self, part: i64, lines: &[u8]) {
+    /// Keys on record: on each line a message, an owner and a key. What is none is passed over, for nobody asks about it.
+    pub(super) fn add_keys(&self, lines: &[u8]) {
+        let parse = |line| {
+            let (message, key) = str::from_utf8(line).ok()?.split_once(' ')?;
+            let (owner, key) = key.split_once(' ')?;
+            Some((message.parse().ok()?, owner.parse().ok()?, key))
+        };
         let mut keys = lock(&self.keys);
-        for line in lines.split(|byte| *byte == b'\n') {
-            let words = str::from_utf8(line).ok().and_then(|line| line.split_once(' '));
-            if let Some((owner, key)) = words.and_then(|(owner, key)| Some((owner.parse().ok()?, key))) {
-                keys.on_record.add((owner, key), part);
-            }
+        for (message, owner, key) in lines.split(|byte| *byte == b'\n').filter_map(parse) {
+            keys.on_record.add((owner, key), message);
         }
     }
 

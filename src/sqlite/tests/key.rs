@@ -126,7 +126,7 @@ async fn a_key_that_is_put_in_by_hand_is_known_like_any_other_edit() {
     until(Places::Nowhere).await.unwrap(); // all keys are read, and there are none
     let mut other = other(&folder).await;
     sqlx::query(insert).execute(&mut other).await.unwrap();
-    until(Places::Parts(vec![0])).await.unwrap();
+    until(Places::Messages(vec![1])).await.unwrap();
     store.close().await;
 }
 
@@ -165,18 +165,17 @@ async fn memory_forgets_the_parts_of_which_nothing_is_on_record_any_more() {
     shared.forget_keys().await.unwrap();
     assert_eq!(
         places("key-1024"),
-        Places::Parts(vec![1]),
+        Places::Messages(vec![1024]),
         "it may have been written after the parts were read"
     );
     memory.give_back_keys([(&id("written"), Some(MessageId(3000)))].into_iter());
     shared.forget_keys().await.unwrap();
     assert_eq!(places("key-1024"), Places::Nowhere);
     assert_eq!(places("key-2047"), Places::Nowhere);
-    for (key, part) in
-        [("key-1", 0), ("key-1023", 0), ("key-2048", 2), ("key-2500", 2), ("key-3072", 3), ("written", 2)]
-    {
-        assert_eq!(places(key), Places::Parts(vec![part]), "{key}");
+    for message in [1, 1023, 2048, 2500, 3072] {
+        assert_eq!(places(&format!("key-{message}")), Places::Messages(vec![message]), "{message}");
     }
+    assert_eq!(places("written"), Places::Messages(vec![3000]));
     store.close().await;
 }
 
@@ -192,7 +191,7 @@ async fn a_key_that_is_looked_up_is_nobody_elses_until_the_database_has_answered
     assert!(matches!(take(1), KeyState::Taken));
     assert!(matches!(take(2), KeyState::Running(BodyHash([1, ..]), _)));
     memory.give_back_keys([(&id, Some(MessageId(5000)))].into_iter());
-    assert!(matches!(take(3), KeyState::AskTheDatabase(Places::Parts(parts)) if parts == [4]));
+    assert!(matches!(take(3), KeyState::AskTheDatabase(Places::Messages(messages)) if messages == [5000]));
     assert!(matches!(take(4), KeyState::LookedUp));
     memory.looked_up(&id, false);
     assert!(matches!(take(5), KeyState::AskTheDatabase(_)));

@@ -7,7 +7,11 @@ pub mod load;
 mod restore;
 mod upkeep;
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    fs,
+    os::unix::fs::{FileExt as _, PermissionsExt as _},
+    path::Path,
+};
 
 use serde_json::Value;
 
@@ -41,6 +45,16 @@ pub fn db_json(folder: &Path, arguments: &[&str]) -> Value {
 #[track_caller]
 fn assert_refused(ended: &Ended, code: Option<i32>, words: &str) {
     assert_eq!((ended.code, ended.err.as_str()), (code, format!("moorgate: {words}\n").as_str()));
+}
+
+/// Spoils the page on which a table begins.
+fn damage(database: &Path, table: &str) {
+    let page = format!(
+        "SELECT (rootpage - 1) * page_size FROM sqlite_schema, pragma_page_size WHERE name = '{table}'"
+    );
+    let at = sqlite3(database, &page).parse().unwrap();
+    let file = fs::OpenOptions::new().write(true).open(database).unwrap();
+    file.write_all_at(&[0xff; 64], at).unwrap();
 }
 
 /// What stands for a value that differs from run to run; fails unless it was there.

@@ -6,7 +6,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::{
-    DATABASE, OPEN, USAGE, assert_refused, db, db_json, file_names, mode, replace, rows, schema,
+    DATABASE, OPEN, USAGE, assert_refused, damage, db, db_json, file_names, mode, replace, rows, schema,
     stopped_with_a_message,
 };
 use crate::support::{gateway::sqlite3, process::Process};
@@ -66,19 +66,24 @@ async fn a_backup_never_replaces_the_database_or_what_belongs_to_it() {
 }
 
 #[tokio::test]
+async fn a_backup_of_a_file_with_small_pages_has_large_ones() {
+    let folder = TempDir::new().unwrap();
+    let page_size = |name| sqlite3(&folder.path().join(name), "PRAGMA page_size");
+    sqlite3(&folder.path().join("moorgate.db"), "PRAGMA page_size = 4096; VACUUM");
+    stopped_with_a_message(&folder).await;
+    db_json(folder.path(), &["backup", "copy.db"]);
+    assert_eq!((page_size("moorgate.db"), page_size("copy.db")), ("4096".to_owned(), "8192".to_owned()));
+    assert_eq!(db_json(folder.path(), &["check", "--database", "copy.db"])["findings"], json!([]));
+}
+
+#[tokio::test]
 async fn a_backup_that_fails_leaves_nothing() {
     let folder = TempDir::new().unwrap();
     stopped_with_a_message(&folder).await;
     let missing = db(folder.path(), &["backup", "nowhere/copy.db"]);
     assert_eq!(missing.code, DATABASE, "{missing:?}");
     assert!(missing.err.starts_with("moorgate: cannot use nowhere/copy.db."), "{}", missing.err);
-    let page = sqlite3(
-        &folder.path().join("moorgate.db"),
-        "SELECT rootpage FROM sqlite_schema WHERE name = 'message'",
-    );
-    let file = fs::OpenOptions::new().write(true).open(folder.path().join("moorgate.db")).unwrap();
-    let at = (page.parse::<u64>().unwrap() - 1) * 4096;
-    std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 64], at).unwrap();
+    damage(&folder.path().join("moorgate.db"), "message");
     let damaged = db(folder.path(), &["backup", "copy.db"]);
     assert_eq!(damaged.code, DATABASE, "{damaged:?}");
     let left = file_names(folder.path());

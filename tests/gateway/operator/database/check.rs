@@ -1,11 +1,11 @@
 //! `moorgate db check`.
 
-use std::{fs, io::Write as _, os::unix::fs::FileExt as _};
+use std::{fs, io::Write as _};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{DATABASE, OPEN, assert_refused, db, db_json, stopped_with_a_message};
+use super::{DATABASE, OPEN, assert_refused, damage, db, db_json, stopped_with_a_message};
 use crate::support::{gateway::sqlite3, process::Process};
 
 const CHECKS: [&str; 17] = [
@@ -122,9 +122,7 @@ async fn a_damaged_file_is_found_and_nothing_else_is_asked_of_it() {
     let folder = TempDir::new().unwrap();
     stopped_with_a_message(&folder).await;
     let database = folder.path().join("moorgate.db");
-    let page = sqlite3(&database, "SELECT rootpage FROM sqlite_schema WHERE name = 'message'");
-    let file = fs::OpenOptions::new().write(true).open(&database).unwrap();
-    file.write_all_at(&[0xff; 64], (page.parse::<u64>().unwrap() - 1) * 4096).unwrap();
+    damage(&database, "message");
     let ended = db(folder.path(), &["check", "--json"]);
     assert_eq!(ended.code, DATABASE, "{ended:?}");
     let checked: Value = serde_json::from_str(&ended.out).unwrap();
