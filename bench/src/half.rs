@@ -26,7 +26,8 @@ const MARGIN: Duration = Duration::from_millis(2);
 /// # Errors
 /// What went wrong, as text.
 pub fn run(settings: &Settings, connections: usize) -> Result<(), String> {
-    let mut table = Table::new(&["load", "requests/s", "p50", "p99", "one sync", "3 syncs and 2 ms"]);
+    let mut table =
+        Table::new(&["load", "requests/s", "p50", "p99", "unsent", "one sync", "3 syncs and 2 ms"]);
     let (mut peaks, mut halves, mut in_memory, mut syncs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let at = |server, rate, round| measure_at(settings, (server, Scenario::Echo), connections, rate, round);
     for round in 0..settings.rounds {
@@ -38,7 +39,7 @@ pub fn run(settings: &Settings, connections: usize) -> Result<(), String> {
         peaks.push(peak);
         syncs.push(sync_time(&settings.folder).map_err(|problem| problem.to_string())?);
     }
-    // What became due in the last moments finds no free connection, and that is more after a pause of the machine.
+    // What is due in the last moments may find no free connection. If it is much, the server did not keep up.
     if let Some(late) = halves.iter().chain(&in_memory).find(|half| half.unsent > half.requests / 20) {
         return Err(format!("it did not keep up with half of its peak: {late:?}"));
     }
@@ -51,11 +52,13 @@ pub fn run(settings: &Settings, connections: usize) -> Result<(), String> {
                 .unwrap_or_default()
         };
         let rates: Vec<f64> = reports.iter().map(|report| report.per_second).collect();
+        let unsent: u64 = reports.iter().map(|report| report.unsent).sum();
         table.row(&[
             name.to_owned(),
             format_whole(median(&rates).unwrap_or(0.0)),
             latency(|report| report.p50),
             latency(|report| report.p99),
+            unsent.to_string(),
             format_latency(sync),
             format_latency(sync * 3 + MARGIN),
         ]);

@@ -38,6 +38,8 @@ impl Queues {
         };
         let Some(first) = first else { return false };
         into.push(first);
+        // What else is ready runs first, so that its commands are in this transaction rather than alone in the next one.
+        tokio::task::yield_now().await;
         take_waiting(&mut self.callers, CALLERS - 1, into);
         // Where callers wait, the others let them pass, but not twice.
         self.passed_over = is_callers && !self.passed_over;

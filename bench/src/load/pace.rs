@@ -1,8 +1,9 @@
 //! When the requests of an open loop are due.
 //!
 //! A thread of its own sleeps from one due time to the next and lets that many requests go; the runtime's clock is
-//! no use for it, since it ticks in whole milliseconds. A request goes to whichever connection is free, and takes its
-//! due time along, however late it goes.
+//! no use for it, since it ticks in whole milliseconds. What is due within a short while goes together: to wake two threads
+//! for each request took as much of the processors as the server under test. A request goes to whichever connection is free,
+//! and takes its due time along, however late it goes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -13,6 +14,9 @@ use tokio::sync::Semaphore;
 const SECOND_NS: u64 = 1_000_000_000;
 /// The longest sleep, so that a stopped run does not wait for a slow rate.
 const NAP: Duration = Duration::from_millis(50);
+
+/// The shortest sleep: so late a request may go, which is in its latency.
+const GRAIN: Duration = Duration::from_micros(200);
 
 /// A fixed rate from `begin` to `end`.
 pub(super) struct Pace {
@@ -43,9 +47,14 @@ impl Pace {
             if now >= self.end {
                 return self.stop();
             }
-            let wake = if released < total { self.time_of(released) } else { self.end };
-            thread::sleep(wake.saturating_duration_since(Instant::now()).min(NAP));
+            thread::sleep(self.sleep_after(released, now));
         }
+    }
+
+    /// How long to sleep when so many requests have gone.
+    fn sleep_after(&self, released: u64, now: Instant) -> Duration {
+        let wake = if released < self.total() { self.time_of(released) } else { self.end };
+        wake.saturating_duration_since(now).clamp(GRAIN, NAP)
     }
 
     /// Ends the run for every connection that waits for a request.
@@ -111,6 +120,18 @@ mod tests {
             assert_eq!((pace.time_of(0), pace.due_at(Duration::ZERO)), (begin, 1));
             assert_eq!(pace.total(), u64::from(rate) * 10);
         }
+    }
+
+    #[test]
+    fn what_is_due_within_a_fifth_of_a_millisecond_goes_together() {
+        let begin = Instant::now();
+        let sleep = |rate, released| {
+            Pace::new(rate, begin, begin + Duration::from_secs(1)).sleep_after(released, begin)
+        };
+        assert_eq!(sleep(1_000_000, 1), Duration::from_micros(200));
+        assert_eq!(sleep(1000, 1), Duration::from_millis(1));
+        assert_eq!(sleep(1000, 3), Duration::from_millis(3));
+        assert_eq!(sleep(1000, 1000), Duration::from_millis(50), "all have gone: a stop is seen soon");
     }
 
     #[tokio::test]
