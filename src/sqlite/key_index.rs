@@ -3,7 +3,7 @@
 //!
 //! A hash table of eight bytes a key: 22 bits of its hash, beside the ten that choose its small table, and the number of its
 //! message. "Nowhere" is certain. A message that is named has the key, or had it, or has another one with the same bits. Several
-//! are named where a key was used again after it had expired.
+//! are named where a key was used again after it had gone from the record.
 //!
 //! The table is many small ones, each of which grows by itself, so that nobody waits while a big one is copied. What is in parts
 //! of 1024 messages of which no row is left is forgotten, once there is twice as much as there was after the last time.
@@ -89,6 +89,16 @@ impl KeyIndex {
         if messages.is_empty() { Places::Nowhere } else { Places::Messages(messages) }
     }
 
+    /// Nothing is on record any more under the numbers of these messages, with which a key may have been.
+    pub(super) fn remove(&mut self, key: (Owner, &str), messages: &[i64]) {
+        let hash = self.hasher.hash_one(key);
+        let (table, like) = (&mut self.tables[table_of(hash)], Entry::new(hash, Entry::ANYWHERE));
+        let before = table.used;
+        let is_gone = |entry: Entry| entry.message().is_some_and(|message| messages.contains(&message));
+        table.retain(|entry| !entry.is_like(like) || !is_gone(entry));
+        self.entries -= before - table.used;
+    }
+
     /// Whether it is time to forget. Says so once.
     pub(super) fn is_crowded(&mut self) -> bool {
         let crowded = self.entries >= self.room;
@@ -109,7 +119,8 @@ impl KeyIndex {
         if let Some(table) = self.tables.get_mut(step) {
             let before = table.used;
             let lives = |part| part >= newest || living.binary_search(&part).is_ok();
-            table.retain(|message| lives(part_of(message)));
+            // What may be with any message is kept.
+            table.retain(|entry| entry.message().is_none_or(|message| lives(part_of(message))));
             self.entries -= before - table.used;
             return false;
         }
@@ -137,6 +148,9 @@ impl Entry {
     /// A message that is not known, or whose number is too high, or below zero: 2⁴² messages are not reached but by hand.
     const ANYWHERE: u64 = (1 << MESSAGE_BITS) - 1;
 
+    /// The bits that say where.
+    const PLACE: u64 = Self::ANYWHERE;
+
     fn place(message: i64) -> u64 {
         let number = u64::try_from(message).ok().filter(|number| *number < Self::ANYWHERE - 1);
         number.map_or(Self::ANYWHERE, |number| number + 1)
@@ -161,7 +175,7 @@ impl Entry {
     }
 
     fn message(self) -> Option<i64> {
-        let place = self.0 & Self::ANYWHERE;
+        let place = self.0 & Self::PLACE;
         i64::try_from(place).ok().filter(|_| place != Self::ANYWHERE).map(|place| place - 1)
     }
 }
@@ -204,10 +218,8 @@ impl Table {
         }
     }
 
-    /// Keeps what is with such messages, and what may be with any.
-    fn retain(&mut self, keeps: impl Fn(i64) -> bool) {
-        let keeps = |entry: Entry| entry != Entry::EMPTY && entry.message().is_none_or(&keeps);
-        let kept = self.places.iter().filter(|entry| keeps(**entry)).count();
+    fn retain(&mut self, keeps: impl Fn(Entry) -> bool) {
+        let kept = self.places.iter().filter(|entry| **entry != Entry::EMPTY && keeps(**entry)).count();
         if kept < self.used {
             self.rebuild((kept + kept / 2).max(FIRST), keeps);
         }
@@ -305,6 +317,19 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_is_gone_from_some_messages_is_left_with_the_others() {
+        let mut index = KeyIndex::default();
+        (1..=5).for_each(|message| add(&mut index, 1, message));
+        add(&mut index, 2, 3);
+        index.add_anywhere((OWNER, "lost"));
+        index.remove((OWNER, "1"), &[1, 3, 4, 9]);
+        index.remove((OWNER, "lost"), &[3]);
+        assert_eq!(find(&index, 1), Places::Messages(vec![2, 5]));
+        assert_eq!(find(&index, 2), Places::Messages(vec![3]), "it is another's");
+        assert_eq!((index.find((OWNER, "lost")), index.entries), (Places::Anywhere, 4));
+    }
+
+    #[test]
     fn what_is_in_parts_without_rows_is_forgotten_when_it_is_crowded() {
         let mut index = KeyIndex::default();
         let crowded_at = (0..200_000_u32).find(|key| {
@@ -375,7 +400,7 @@ mod tests {
                     prop_assert!(table.find(entry(*one)).any(|found| found == entry(*one)));
                 }
             }
-            table.retain(|message| message % 2 == 0);
+            table.retain(|entry| entry.message().is_some_and(|message| message % 2 == 0));
             for (bits, place) in added {
                 let is_left = table.find(entry((bits, place))).any(|found| found == entry((bits, place)));
                 prop_assert_eq!(is_left, place % 2 == 1);

@@ -13,6 +13,9 @@ use crate::{
     telemetry::{scope, trace},
 };
 
+/// Messages with which a key may be, of which so many are looked at without asking which of them are gone.
+const FEW_PLACES: usize = 8;
+
 /// The pause before keys on record are read again, after that failed.
 const PAUSE_OF_KEYS: Duration = Duration::from_secs(1);
 
@@ -108,8 +111,26 @@ impl Shared {
         read.map_err(|_| StoreError::Busy)
     }
 
-    /// Reads through all keys for one of which it is not known where it is. Hardly ever is that so: no index helps.
+    /// Those of many messages under whose number a key is on record. Memory forgets the others: a key that is used again and again
+    /// would have more of them each time.
+    async fn still_on_record(&self, id: &KeyId, mut messages: Vec<i64>) -> Result<Vec<i64>, sqlx::Error> {
+        scope::count_query();
+        let asked = serde_json::Value::from(messages.as_slice()).to_string();
+        let found = sqlx::query_scalar!(
+            r#"SELECT k.message_id AS "message_id!: i64"
+               FROM json_each(?1) AS place CROSS JOIN idempotency_key AS k ON k.message_id = place.value"#,
+            asked
+        );
+        let found = found.fetch_all(&self.reads).await?;
+        messages.retain(|message| !found.contains(message));
+        self.memory.remove_places(id, &messages);
+        Ok(found)
+    }
+
+    /// Reads through all keys for one of which it is not known where it is, since nobody knows what became of its claim. No index
+    /// helps.
     async fn search_key(&self, owner: &str, key: &str) -> Result<Vec<i64>, sqlx::Error> {
+        scope::count_query();
         let newest = sqlx::query_scalar!(
             r#"SELECT message_id AS "message_id!: i64" FROM idempotency_key WHERE owner = ?1 AND key = ?2
                ORDER BY message_id DESC LIMIT 1"#,
@@ -120,21 +141,19 @@ impl Shared {
     }
 
     /// Looks a key up where it may be.
-    pub(super) async fn find_key(
-        &self,
-        (owner, key): &KeyId,
-        places: Places,
-    ) -> Result<Option<KeyRecord>, StoreError> {
+    pub(super) async fn find_key(&self, id: &KeyId, places: Places) -> Result<Option<KeyRecord>, StoreError> {
+        let (owner, key) = id;
         let failed = |error| store_error(&error);
         let (owner_text, key_text) = (owner.to_string(), key.as_str());
+        let _span = trace::read("key");
         let messages = match places {
             Places::Nowhere => return Ok(None), // nobody asks then
-            Places::Messages(messages) => messages,
+            Places::Messages(messages) if messages.len() <= FEW_PLACES => messages,
+            Places::Messages(messages) => self.still_on_record(id, messages).await.map_err(failed)?,
             Places::Anywhere => self.search_key(&owner_text, key_text).await.map_err(failed)?,
         };
         let messages = serde_json::Value::from(messages).to_string();
         scope::count_query();
-        let _span = trace::read("key");
         let row = sqlx::query!(
             r#"SELECT k.body_hash AS "body_hash!: Vec<u8>", k.answered_at_ms AS "answered_at_ms: i64",
                       m.received_at_ms AS "received_at_ms: i64", m.answer AS "answer: String", m.model AS "model: String"

@@ -233,6 +233,11 @@ impl Memory {
         lock(&self.keys).on_record.forget(step, living, newest)
     }
 
+    /// See [`KeyIndex::remove`].
+    pub(super) fn remove_places(&self, id: &KeyId, messages: &[i64]) {
+        lock(&self.keys).on_record.remove(named(id), messages);
+    }
+
     /// Where a key may be on record.
     #[cfg(test)]
     pub(super) fn places_of(&self, id: &KeyId) -> Option<Places> {
@@ -243,6 +248,13 @@ impl Memory {
     pub(super) fn claim_is_queued(&self, id: &KeyId) {
         if let Some(running) = lock(&self.keys).running.get_mut(id) {
             running.stage = Stage::Queued;
+        }
+    }
+
+    /// The claim of a key did not come to be on disk, and whoever has the key has it still.
+    pub(super) fn claim_is_refused(&self, id: &KeyId) {
+        if let Some(running) = lock(&self.keys).running.get_mut(id) {
+            running.stage = Stage::Claimed;
         }
     }
 

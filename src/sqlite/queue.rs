@@ -28,7 +28,7 @@ pub(super) struct Queues {
 }
 
 impl Queues {
-    /// Waits for commands, and takes some. `false` if no more will come.
+    /// Waits for commands, and takes some. `false` if no more will come. Whoever stops waiting finds what was taken in `into`.
     pub(super) async fn take(&mut self, into: &mut Vec<Command>) -> bool {
         let (first, is_callers) = tokio::select! {
             biased;
@@ -38,11 +38,11 @@ impl Queues {
         };
         let Some(first) = first else { return false };
         into.push(first);
+        // Where callers wait, the others let them pass, but not twice.
+        self.passed_over = is_callers && !self.passed_over;
         // What else is ready runs first, so that its commands are in this transaction rather than alone in the next one.
         tokio::task::yield_now().await;
         take_waiting(&mut self.callers, CALLERS - 1, into);
-        // Where callers wait, the others let them pass, but not twice.
-        self.passed_over = is_callers && !self.passed_over;
         if !self.passed_over {
             take_waiting(&mut self.calls, CALLS, into);
             take_waiting(&mut self.work, WORK, into);
@@ -82,6 +82,8 @@ pub(super) fn queues() -> (QueueSenders, Queues) {
 
 #[cfg(test)]
 mod tests {
+    use std::{future::poll_fn, pin::pin, task::Poll};
+
     use tokio::sync::oneshot;
 
     use super::*;
@@ -117,6 +119,20 @@ mod tests {
             let [callers, calls, work] = taken(&mut queues).await;
             assert!(callers == 0 && calls + work <= CALLS + WORK + 1 && work >= WORK);
         }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_lost_when_whoever_takes_stops_waiting() {
+        let (senders, mut queues) = queues();
+        put(&senders.callers, 3);
+        put(&senders.calls, 100);
+        let mut commands = Vec::new();
+        {
+            let mut take = pin!(queues.take(&mut commands));
+            assert!(poll_fn(|context| Poll::Ready(take.as_mut().poll(context))).await.is_pending());
+        }
+        assert_eq!((commands.len(), queues.callers.len()), (1, 2));
+        assert_eq!(taken(&mut queues).await, [2, CALLS, 0], "they were let past once");
     }
 
     #[tokio::test]

@@ -165,8 +165,13 @@ impl Shared {
     }
 
     async fn write(&self, lease: &mut Lease, end: Option<TurnEnd>, now: Millis) -> Result<(), StoreError> {
+        let is_claim = lease.id.is_none() && end.is_none();
         let (written, _span) = self.hand_over(lease, end, now)?;
-        lease.id = Some(written.await.unwrap_or_else(|_| Err(closed()))?);
+        let written = written.await.map_err(|_| closed())?;
+        if let (true, Err(_), Some((key, _))) = (is_claim, &written, &lease.turn.key) {
+            self.memory.claim_is_refused(&(lease.turn.owner, key.clone()));
+        }
+        lease.id = Some(written?);
         Ok(())
     }
 

@@ -5,18 +5,18 @@ use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 use sqlx::SqliteConnection;
 use tempfile::TempDir;
 
-use super::{limits, open, other, parts, settings};
+use super::{Limit, NO_LIMIT, limits, open, open_with, other, parts, settings};
 use crate::{
     domain::{
         client::Owner,
         id::{MessageId, TokenId},
         idempotency::{BodyHash, IdempotencyKey},
-        message::MessageText,
+        message::{Account, Answer, MessageText},
         time::Millis,
     },
-    repository::{ClaimOutcome, NewTurn, StoreError, TurnRepository as _},
+    repository::{ClaimOutcome, NewTurn, StoreError, TurnEnd, TurnRepository as _},
     sqlite::{
-        SqliteStore,
+        SqliteStore, StoreLimits,
         key_index::Places,
         memory::{KeyId, KeyState},
     },
@@ -197,6 +197,48 @@ async fn a_key_that_is_looked_up_is_nobody_elses_until_the_database_has_answered
     assert!(matches!(take(5), KeyState::AskTheDatabase(_)));
     memory.looked_up(&id, true);
     assert!(matches!(take(6), KeyState::Running(BodyHash([5, ..]), _)));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_key_whose_claim_found_no_room_on_the_disk_is_new() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    let large = || {
+        let text = Arc::new(MessageText::new("x".repeat(50_000)).unwrap());
+        Box::new(NewTurn { text, ..*turn("key") })
+    };
+    store.shared.step(None, Limit(1)).await.unwrap();
+    let ClaimOutcome::Claimed(mut lease) = store.claim(large(), Millis(2)).outcome().await.unwrap() else {
+        panic!("it is free");
+    };
+    assert_eq!(store.begin(&mut lease, Millis(2)).await, Err(StoreError::Full));
+    drop(lease);
+    assert_eq!(store.shared.memory.places_of(&id("key")), Some(Places::Nowhere));
+    store.shared.step(None, Limit(NO_LIMIT)).await.unwrap();
+    assert_eq!(answer_to(&store, "key").await, None);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_used_again_and_again_is_known_with_few_messages() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with(&settings(&folder), StoreLimits { keys_per_owner: 1, ..limits() }).await;
+    let answer = Answer { text: "answer".into(), model: "m".into() };
+    let end = TurnEnd::Answered(answer, Account::default());
+    for number in 0..60 {
+        let key = ["a", "b"][number % 2];
+        let ClaimOutcome::Claimed(mut lease) = store.claim(turn(key), Millis(2)).outcome().await.unwrap()
+        else {
+            panic!("the other one took its place");
+        };
+        store.settle(&mut lease, &end, Millis(3)).await.unwrap();
+    }
+    let Some(Places::Messages(messages)) = store.shared.memory.places_of(&id("b")) else {
+        panic!("it is on record");
+    };
+    assert!(messages.len() <= 9, "{messages:?}");
+    assert_eq!(answer_to(&store, "b").await.as_deref(), Some("answer"));
     store.close().await;
 }
 
