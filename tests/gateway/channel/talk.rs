@@ -88,7 +88,7 @@ async fn a_call_that_met_a_full_inbox_may_come_again() {
 #[tokio::test]
 async fn two_calls_with_one_random_at_once_are_one() {
     let (gateway, platform) = with_talk(&[]).await;
-    // They wait for the database together, and are written in one transaction.
+    // They wait for the database together.
     let locked = Transaction::begin(&gateway.database());
     let mut calls = JoinSet::new();
     for id in 1..=8 {
@@ -96,7 +96,8 @@ async fn two_calls_with_one_random_at_once_are_one() {
         let (client, request) = (gateway.client.clone(), talk_call(&gateway.client, &payload, "random-1"));
         calls.spawn(async move { client.send(request).await.status });
     }
-    gateway.until_metric("zeroclaw_writer_queue_depth", 7).await;
+    let at_work = r#"http_server_active_requests{http_request_method="POST",url_scheme="http"}"#;
+    gateway.until_metric(at_work, 8).await;
     drop(locked);
     let statuses = calls.join_all().await;
     assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");

@@ -116,11 +116,13 @@ impl Provider for TestModel {
     async fn answer(&self, prompt: &Prompt) -> Result<Completion, ProviderError> {
         let message = prompt.message.as_str();
         self.prompts.lock().unwrap().push(prompt.clone());
-        let calls = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
-        self.started.send_replace(calls);
         let gate = self.gate.lock().unwrap().clone();
         let is_held = self.held_text.lock().unwrap().as_ref().is_none_or(|held| held == message);
+        let calls = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        self.started.send_replace(calls);
         if let Some(gate) = gate.filter(|_| is_held) {
+            // Whoever waited for the call may have released the gate by now: it has waited all the same.
+            tokio::task::yield_now().await;
             gate.acquire().await.ok();
             self.held_on.lock().unwrap().push(thread::current().name().unwrap_or_default().to_owned());
         }
