@@ -78,6 +78,15 @@ struct Keys {
     on_record: KeyIndex,
 }
 
+impl Keys {
+    /// How far a key is, if it is at work still.
+    fn set_stage(&mut self, id: &KeyId, stage: Stage) {
+        if let Some(running) = self.running.get_mut(id) {
+            running.stage = stage;
+        }
+    }
+}
+
 /// A key at work.
 #[derive(Debug, Clone, Copy)]
 struct Running {
@@ -182,10 +191,10 @@ impl Memory {
     /// The database was asked about a key: it is free, and stays with the caller, or it is not.
     pub(super) fn looked_up(&self, id: &KeyId, is_free: bool) {
         let mut keys = lock(&self.keys);
-        if !is_free {
+        if is_free {
+            keys.set_stage(id, Stage::Claimed);
+        } else {
             keys.running.remove(id);
-        } else if let Some(running) = keys.running.get_mut(id) {
-            running.stage = Stage::Claimed;
         }
     }
 
@@ -246,16 +255,12 @@ impl Memory {
 
     /// The claim of a key is on its way to disk.
     pub(super) fn claim_is_queued(&self, id: &KeyId) {
-        if let Some(running) = lock(&self.keys).running.get_mut(id) {
-            running.stage = Stage::Queued;
-        }
+        lock(&self.keys).set_stage(id, Stage::Queued);
     }
 
     /// The claim of a key did not come to be on disk, and whoever has the key has it still.
     pub(super) fn claim_is_refused(&self, id: &KeyId) {
-        if let Some(running) = lock(&self.keys).running.get_mut(id) {
-            running.stage = Stage::Claimed;
-        }
+        lock(&self.keys).set_stage(id, Stage::Claimed);
     }
 
     /// Waits until the claim of a key at work is on its way to disk, which it is some milliseconds after the key was taken.
