@@ -39,8 +39,8 @@ pub fn run(settings: &Settings, connections: usize) -> Result<(), String> {
         peaks.push(peak);
         syncs.push(sync_time(&settings.folder).map_err(|problem| problem.to_string())?);
     }
-    // What is due in the last moments may find no free connection. If it is much, the server did not keep up.
-    if let Some(late) = halves.iter().chain(&in_memory).find(|half| half.unsent > half.requests / 20) {
+    // A few that became due in the last moment find no free connection.
+    if let Some(late) = halves.iter().chain(&in_memory).find(|half| half.unsent > half.requests / 1000) {
         return Err(format!("it did not keep up with half of its peak: {late:?}"));
     }
     let sync = median_duration(&syncs).unwrap_or_default();

@@ -13,21 +13,14 @@ async fn info_tells_what_there_is_to_know_beside_a_running_server() {
     assert_eq!(process.client.post("", Some("order-1"), "hello").await.status, 200);
     let mut info = db_json(folder.path(), &["info"]);
     assert_eq!(info["runs"][0]["pid"], process.id());
-    for volatile in [
-        "/wal_bytes",
-        "/pages",
-        "/free_pages",
-        "/bytes",
-        "/runs/0/started_at",
-        "/runs/0/pid",
-        "/sqlite_version",
-    ] {
+    for volatile in ["/wal_bytes", "/pages", "/bytes", "/runs/0/started_at", "/runs/0/pid", "/sqlite_version"]
+    {
         replace(&mut info, volatile);
     }
     let version = sqlite3(&process.database, "SELECT version FROM server_run");
     let expected = json!({
         "path": "moorgate.db", "bytes": "a number", "wal_bytes": "a number",
-        "page_bytes": 8192, "pages": "a number", "free_pages": "a number",
+        "page_bytes": 8192, "pages": "a number", "free_pages": 1, // an index that a step of the schema dropped
         "schema_version": schema(&process.database), "known_schema_version": schema(&process.database),
         "sqlite_version": "a text", "server_running": true,
         "pragmas": {
