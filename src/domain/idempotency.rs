@@ -45,12 +45,6 @@ impl IdempotencyKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// The key, shared.
-    #[must_use]
-    pub fn shared(&self) -> Arc<str> {
-        Arc::clone(&self.0)
-    }
 }
 
 /// What stands between the opening quote and the closing one, which must be the last character.

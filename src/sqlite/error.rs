@@ -1,5 +1,9 @@
 //! From SQLite's errors to [`StoreError`].
 
+use std::{borrow::Cow, error::Error as StdError};
+
+use sqlx::error::{DatabaseError, ErrorKind};
+
 use crate::repository::StoreError;
 
 /// Primary result codes, <https://sqlite.org/rescode.html>.
@@ -54,4 +58,49 @@ fn primary_code(error: &sqlx::Error) -> Option<u32> {
 /// The extended result code.
 fn code(error: &sqlx::Error) -> Option<u32> {
     error.as_database_error()?.code()?.parse().ok()
+}
+
+/// An error that came through rusqlite, as the same error comes through sqlx.
+pub(super) fn of_rusqlite(error: rusqlite::Error) -> sqlx::Error {
+    match error {
+        rusqlite::Error::SqliteFailure(failure, message) => {
+            let message = message.unwrap_or_else(|| failure.to_string());
+            sqlx::Error::Database(Box::new(Failure { code: failure.extended_code, message }))
+        }
+        error => sqlx::Error::Encode(Box::new(error)),
+    }
+}
+
+/// What SQLite says of a failure, in the words of sqlx.
+#[derive(Debug, thiserror::Error)]
+#[error("(code: {code}) {message}")]
+struct Failure {
+    code: i32,
+    message: String,
+}
+
+impl DatabaseError for Failure {
+    fn message(&self) -> &str {
+        &self.message
+    }
+
+    fn code(&self) -> Option<Cow<'_, str>> {
+        Some(self.code.to_string().into())
+    }
+
+    fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        self
+    }
+
+    fn as_error_mut(&mut self) -> &mut (dyn StdError + Send + Sync + 'static) {
+        self
+    }
+
+    fn into_error(self: Box<Self>) -> Box<dyn StdError + Send + Sync + 'static> {
+        self
+    }
+
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Other
+    }
 }

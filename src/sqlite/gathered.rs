@@ -58,6 +58,14 @@ impl Batch {
         !self.hits.is_empty() || !self.turns.is_empty()
     }
 
+    /// Whether it is hits and turns and nothing else.
+    pub(super) fn is_of_rows(&self) -> bool {
+        !(self.hits.is_empty() && self.turns.is_empty())
+            && self.calls.is_empty()
+            && self.steps.is_empty()
+            && self.looks.is_empty()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.hits.is_empty() && self.turns.is_empty() && self.calls.is_empty() && self.steps.is_empty()
     }

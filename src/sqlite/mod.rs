@@ -30,7 +30,7 @@ mod restore;
 mod retention;
 mod rotation;
 mod rows;
-mod script;
+mod statements;
 mod survey;
 mod sweep;
 #[cfg(test)]
@@ -70,6 +70,7 @@ use command::Command;
 use memory::Memory;
 use open::{Database, ServerLock};
 use queue::QueueSenders;
+use statements::StatementThread;
 use writer::Writer;
 
 /// The limits that the store keeps.
@@ -197,7 +198,8 @@ impl SqliteStore {
             let keeper = Arc::clone(&shared);
             tokio::spawn(async move { keeper.keep_keys().await });
         }
-        let writer = Writer::new((database.writer, version), &shared, queues, settings);
+        let statements = StatementThread::start(&mut database.writer).await.map_err(failed)?;
+        let writer = Writer::new((database.writer, version), statements, &shared, queues, settings);
         let writer = tokio::spawn(writer.run());
         let (writer, checkpoint) =
             (tokio::sync::Mutex::new(Some(writer)), tokio::sync::Mutex::new(checkpoint));
@@ -236,6 +238,12 @@ impl SqliteStore {
     /// [`StoreError`] if it takes no writes.
     pub async fn prune(&self, progress: &(dyn Fn(&Removed) + Sync)) -> Result<Removed, StoreError> {
         self.shared.prune(progress).await
+    }
+}
+
+impl Shared {
+    fn context(&self) -> batch::Context<'_> {
+        batch::Context { run_id: self.run_id, limits: &self.limits }
     }
 }
 

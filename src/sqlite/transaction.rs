@@ -11,9 +11,22 @@ pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
 /// Puts on disk what was written.
 pub(super) const COMMIT: &str = "COMMIT";
 
+/// Undoes what was written.
+pub(super) const ROLLBACK: &str = "ROLLBACK";
+
+/// Begins a transaction that will write.
+pub(super) async fn begin(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    run(conn, BEGIN).await
+}
+
+/// Puts on disk what was written.
+pub(super) async fn commit(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    run(conn, COMMIT).await
+}
+
 /// Ends a transaction that failed, wherever that was. It fails if SQLite has done it already, or none was begun.
 pub(super) async fn roll_back(conn: &mut SqliteConnection) {
-    run(conn, "ROLLBACK").await.ok();
+    run(conn, ROLLBACK).await.ok();
 }
 
 /// Begins a transaction that only reads, all of it as of one moment.

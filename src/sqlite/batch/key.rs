@@ -2,69 +2,66 @@
 
 use std::sync::Arc;
 
-use super::Row;
-use crate::sqlite::script::{NO_MORE, RowsStatement, Script};
+use super::{Done, Row};
+use crate::sqlite::statements::{RowsStatement, Statements};
 
 /// Whoever claimed them knows that they are free: an older row with the same key has expired, and the newest counts.
 pub(super) const INSERT_KEYS: RowsStatement = RowsStatement {
-    head: "INSERT INTO idempotency_key (message_id, owner, key, body_hash, state, answered_at_ms, answered_no)
-           SELECT column1, column2, column3, column4, iif(column5 IS NULL, 'running', 'answered'), column5, column6",
-    columns: 6,
+    head: "INSERT INTO idempotency_key (message_id, owner, key, body_hash, state, answered_at_ms, answered_no) VALUES ",
+    row: "(?, ?, ?, ?, ?, ?, ?)",
     tail: "",
 };
 
 /// Keys of turns whose claim is not on disk yet.
-pub(super) fn insert_keys(script: &mut Script, rows: &[Row<'_>]) {
+pub(super) fn insert_keys(statements: &mut Statements<'_>, rows: &[Row<'_>]) -> Done {
     let new = rows.iter().filter(|row| row.turn.id.is_none() && !row.turn.failed());
     let keys: Vec<_> =
-        new.filter_map(|row| Some((row, row.turn.key_id.as_ref()?, row.turn.body_hash.as_ref()?))).collect();
-    script.add_rows(&INSERT_KEYS, &keys, NO_MORE, |script, (row, (_, key), body)| {
-        script.bind(row.id.0).bind(Arc::clone(&row.owner)).bind(key.shared()).bind(body.0.to_vec());
-        script.bind(row.turn.answered_at().map(|at| at.0)).bind(row.number);
-    });
+        new.filter_map(|row| Some((row, row.turn.key()?, row.turn.body_hash.as_ref()?))).collect();
+    statements.execute_rows(&INSERT_KEYS, &keys, |arguments, (row, key, body)| {
+        let answered_at = row.turn.answered_at();
+        arguments.bind(row.id.0).bind(row.owner).bind(key).bind(body.0);
+        arguments.bind(if answered_at.is_some() { "answered" } else { "running" });
+        arguments.bind(answered_at.map(|at| at.0)).bind(row.number);
+    })
 }
 
 pub(super) const ANSWER_KEYS: RowsStatement = RowsStatement {
-    head: "UPDATE idempotency_key SET state = 'answered', answered_at_ms = r.column2, answered_no = r.column3
-           FROM (SELECT *",
-    columns: 3,
+    head: "UPDATE idempotency_key SET state = 'answered', answered_at_ms = r.column2, answered_no = r.column3 FROM (VALUES ",
+    row: "(?, ?, ?)",
     tail: ") AS r WHERE idempotency_key.message_id = r.column1",
 };
 
 /// Keys of turns whose claim is on disk, and that have an answer now.
-pub(super) fn answer_keys(script: &mut Script, rows: &[Row<'_>]) {
+pub(super) fn answer_keys(statements: &mut Statements<'_>, rows: &[Row<'_>]) -> Done {
     let begun = rows.iter().filter(|row| row.turn.id.is_some() && row.turn.answers_a_key());
     let answered: Vec<_> = begun.filter_map(|row| Some((row, row.turn.answered_at()?))).collect();
-    script.add_rows(&ANSWER_KEYS, &answered, NO_MORE, |script, (row, at)| {
-        script.bind(row.id.0).bind(at.0).bind(row.number);
-    });
+    statements.execute_rows(&ANSWER_KEYS, &answered, |arguments, (row, at)| {
+        arguments.bind(row.id.0).bind(at.0).bind(row.number);
+    })
 }
 
 pub(super) const FREE_KEYS: RowsStatement = RowsStatement {
-    head: "DELETE FROM idempotency_key WHERE state = 'running' AND message_id IN (SELECT column1",
-    columns: 1,
+    head: "DELETE FROM idempotency_key WHERE state = 'running' AND message_id IN (VALUES ",
+    row: "(?)",
     tail: ")",
 };
 
 /// Frees the keys of work that failed.
-pub(super) fn free_keys(script: &mut Script, rows: &[Row<'_>]) {
+pub(super) fn free_keys(statements: &mut Statements<'_>, rows: &[Row<'_>]) -> Done {
     let has_key = |row: &&Row<'_>| row.turn.key_id.is_some() && row.turn.id.is_some();
     let failed: Vec<_> = rows.iter().filter(has_key).filter(|row| row.turn.failed()).collect();
-    script.add_rows(&FREE_KEYS, &failed, NO_MORE, |script, row| _ = script.bind(row.id.0));
+    statements.execute_rows(&FREE_KEYS, &failed, |arguments, row| _ = arguments.bind(row.id.0))
 }
 
 pub(super) const DROP_OLDEST_KEYS: RowsStatement = RowsStatement {
-    head: "DELETE FROM idempotency_key WHERE message_id IN (SELECT k.message_id FROM (SELECT *",
-    columns: 2,
+    head: "DELETE FROM idempotency_key WHERE message_id IN (SELECT k.message_id FROM (VALUES ",
+    row: "(?, ?)",
     tail: ") AS r CROSS JOIN idempotency_key AS k ON k.owner = r.column1 AND k.answered_no <= r.column2)",
 };
 
 /// Drops the keys of each owner up to the number that goes with it.
-pub(super) fn drop_oldest_keys(script: &mut Script, last_to_go: &[(Arc<str>, i64)]) {
-    script.add_rows(&DROP_OLDEST_KEYS, last_to_go, NO_MORE, |script, (owner, last)| {
-        script.bind(Arc::clone(owner)).bind(*last);
-    });
-    if !last_to_go.is_empty() {
-        script.count_rows();
-    }
+pub(super) fn drop_oldest_keys(statements: &mut Statements<'_>, last_to_go: &[(Arc<str>, i64)]) -> Done {
+    statements.execute_rows(&DROP_OLDEST_KEYS, last_to_go, |arguments, (owner, last)| {
+        arguments.bind(owner).bind(*last);
+    })
 }

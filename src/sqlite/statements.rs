@@ -1,0 +1,246 @@
+//! Statements with rows, on a thread of their own.
+//!
+//! Most of what is written are rows of a few statements, thousands in a second. sqlx would take each argument in an enum, carry all
+//! of them to the thread of its connection, and look up, bind and reset each statement by its text: as much work again as SQLite has
+//! with them. So rusqlite does it, on the same connection and on a thread beside sqlx's, bound straight from the commands
+//! (`docs/decisions/0020-rows-are-bound-on-a-thread-of-their-own.md`). sqlx stands still meanwhile: its lock on the connection is
+//! held from before a job is sent until it has ended.
+//!
+//! Rows are a `VALUES` of a power of two of them: so there are few texts, and all of them stay prepared. What the macros of sqlx
+//! check in other statements, a test does here: it prepares every statement against the schema.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    future::Future,
+    pin::pin,
+    sync::{Arc, mpsc},
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, JoinHandle, Thread},
+};
+
+use rusqlite::{PrepFlags, Statement, ToSql};
+use sqlx::{SqliteConnection, sqlite::LockedSqliteHandle};
+use tokio::sync::oneshot;
+
+use super::error::of_rusqlite;
+
+/// Rows of one statement at most: SQLite takes 32,766 arguments.
+pub(super) const MOST_ROWS: usize = 1024;
+
+/// A statement that takes rows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RowsStatement {
+    /// What stands before the rows. No two statements have the same.
+    pub(super) head: &'static str,
+    /// A row, with a `?` for each argument.
+    pub(super) row: &'static str,
+    /// What stands after the rows.
+    pub(super) tail: &'static str,
+}
+
+impl RowsStatement {
+    pub(super) fn text(&self, rows: usize) -> String {
+        let Self { head, row, tail } = self;
+        let mut text = String::with_capacity(head.len() + rows * (row.len() + 1) + tail.len());
+        text.push_str(head);
+        for number in 0..rows {
+            text.push_str(if number == 0 { "" } else { "," });
+            text.push_str(row);
+        }
+        text + tail
+    }
+}
+
+/// Prepared statements, on the thread that runs them.
+pub(super) struct Statements<'c> {
+    conn: &'c rusqlite::Connection,
+    /// By the head of the text and the number of rows.
+    prepared: HashMap<(&'static str, usize), Statement<'c>>,
+}
+
+impl<'c> Statements<'c> {
+    pub(super) fn new(conn: &'c rusqlite::Connection) -> Self {
+        Self { conn, prepared: HashMap::new() }
+    }
+
+    /// Runs a statement without arguments.
+    pub(super) fn execute(&mut self, statement: &'static str) -> Result<(), rusqlite::Error> {
+        self.prepare((statement, 0), || statement.to_owned())?.raw_execute().map(drop)
+    }
+
+    /// Runs a statement with rows, each of which `fill` binds, unless there are none. Returns how many rows it changed.
+    pub(super) fn execute_rows<R>(
+        &mut self,
+        statement: &RowsStatement,
+        mut rows: &[R],
+        fill: impl Fn(&mut Arguments<'_, 'c>, &R),
+    ) -> Result<u64, rusqlite::Error> {
+        let mut changed = 0;
+        while let Some(power) = rows.len().checked_ilog2() {
+            let (now, later) = rows.split_at((1 << power).min(MOST_ROWS));
+            rows = later;
+            let prepared = self.prepare((statement.head, now.len()), || statement.text(now.len()))?;
+            let mut arguments = Arguments { statement: prepared, bound: 0, error: None };
+            for row in now {
+                fill(&mut arguments, row);
+            }
+            let bound = arguments.error.map_or(Ok(()), Err);
+            let done = bound.and_then(|()| prepared.raw_execute());
+            prepared.clear_bindings(); // texts may be large
+            changed += done? as u64;
+        }
+        Ok(changed)
+    }
+
+    fn prepare(
+        &mut self,
+        key: (&'static str, usize),
+        text: impl FnOnce() -> String,
+    ) -> Result<&mut Statement<'c>, rusqlite::Error> {
+        Ok(match self.prepared.entry(key) {
+            Entry::Occupied(prepared) => prepared.into_mut(),
+            Entry::Vacant(none) => {
+                none.insert(self.conn.prepare_with_flags(&text(), PrepFlags::SQLITE_PREPARE_PERSISTENT)?)
+            }
+        })
+    }
+}
+
+/// The arguments of a statement, in order.
+pub(super) struct Arguments<'s, 'c> {
+    statement: &'s mut Statement<'c>,
+    bound: usize,
+    error: Option<rusqlite::Error>,
+}
+
+impl Arguments<'_, '_> {
+    /// The next argument.
+    pub(super) fn bind(&mut self, value: impl ToSql) -> &mut Self {
+        self.bound += 1;
+        if let Err(error) = self.statement.raw_bind_parameter(self.bound, value) {
+            self.error.get_or_insert(error);
+        }
+        self
+    }
+}
+
+type Job = Box<dyn for<'c> FnOnce(&mut Statements<'c>) + Send>;
+
+/// A thread for the statements of one connection.
+pub(super) struct StatementThread {
+    jobs: mpsc::Sender<Job>,
+    thread: JoinHandle<()>,
+}
+
+impl StatementThread {
+    /// Starts one that has nothing to do yet.
+    #[expect(
+        unsafe_code,
+        reason = "to share a connection is what rusqlite's from_handle and sqlx's lock_handle are for"
+    )]
+    pub(super) async fn start(conn: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
+        let handle = conn.lock_handle().await?.as_raw_handle();
+        // SAFETY: the handle is open for as long as it is used. It is used in jobs and at the end of the thread alone, which a
+        // `Connection` waits for, which borrows the connection of sqlx. And nobody else uses it then: both hold sqlx's lock.
+        let shared = unsafe { rusqlite::Connection::from_handle(handle.as_ptr()) }.map_err(of_rusqlite)?;
+        let (jobs, to_do) = mpsc::channel::<Job>();
+        let thread = thread::Builder::new().name("statements".into()).spawn(move || {
+            let mut statements = Statements::new(&shared);
+            for job in to_do {
+                job(&mut statements);
+            }
+        })?;
+        Ok(Self { jobs, thread })
+    }
+}
+
+/// A connection for statements of sqlx, and for those with rows.
+pub(super) struct Connection<'c> {
+    sqlx: &'c mut SqliteConnection,
+    thread: Option<StatementThread>,
+}
+
+impl<'c> Connection<'c> {
+    /// The thread is that of the connection.
+    pub(super) fn new(sqlx: &'c mut SqliteConnection, thread: StatementThread) -> Self {
+        Self { sqlx, thread: Some(thread) }
+    }
+
+    /// For statements of sqlx.
+    pub(super) fn sqlx(&mut self) -> &mut SqliteConnection {
+        self.sqlx
+    }
+
+    /// For statements with rows. To lock it costs a hop to sqlx's thread, so whoever has more of them keeps it.
+    pub(super) async fn lock(&mut self) -> Result<Locked<'_>, sqlx::Error> {
+        let Self { sqlx, thread: Some(thread) } = self else { return Err(sqlx::Error::WorkerCrashed) };
+        Ok(Locked { _lock: sqlx.lock_handle().await?, jobs: &thread.jobs })
+    }
+}
+
+impl Drop for Connection<'_> {
+    /// Waits until the thread has ended, and with it what it has prepared: the connection can be closed then.
+    fn drop(&mut self) {
+        let lock = block_on(self.sqlx.lock_handle());
+        if let Some(StatementThread { jobs, thread }) = self.thread.take() {
+            drop(jobs);
+            thread.join().ok(); // a job that panicked has failed
+        }
+        drop(lock);
+    }
+}
+
+/// A connection that sqlx does not use.
+pub(super) struct Locked<'l> {
+    _lock: LockedSqliteHandle<'l>,
+    jobs: &'l mpsc::Sender<Job>,
+}
+
+impl Locked<'_> {
+    /// Runs a job on the thread. Whoever stops waiting for it waits until it has ended all the same.
+    ///
+    /// # Errors
+    /// [`sqlx::Error::WorkerCrashed`] if it panicked, or one before it did.
+    pub(super) async fn run<R: Send + 'static>(
+        &mut self,
+        work: impl for<'c> FnOnce(&mut Statements<'c>) -> R + Send + 'static,
+    ) -> Result<R, sqlx::Error> {
+        let (reply, answer) = oneshot::channel();
+        let (running, ended) = mpsc::channel();
+        let job = Box::new(move |statements: &mut Statements<'_>| {
+            let done = work(statements);
+            drop(running);
+            reply.send(done).ok();
+        });
+        let _wait = UntilEnded(ended);
+        self.jobs.send(job).map_err(|_| sqlx::Error::WorkerCrashed)?;
+        answer.await.map_err(|_| sqlx::Error::WorkerCrashed)
+    }
+}
+
+/// Waits until the other end is gone.
+struct UntilEnded(mpsc::Receiver<()>);
+
+impl Drop for UntilEnded {
+    fn drop(&mut self) {
+        self.0.recv().ok();
+    }
+}
+
+/// Waits on this thread for a future that other threads bring to its end.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        thread::park();
+    }
+}

@@ -1,0 +1,212 @@
+//! One attempt to write a batch: one transaction, with one statement for each kind of command or with a savepoint for each command.
+
+use std::slice;
+
+use sqlx::SqliteConnection;
+
+use super::Core;
+use crate::{
+    domain::id::{ConversationId, MessageId},
+    repository::{AcceptOutcome, StoreError},
+    sqlite::{
+        batch::{BatchError, BatchState, Planned},
+        error::{is_fault_of_one_command, store_error},
+        gathered::Batch,
+        inbox,
+        statements::{Connection, Locked, Statements},
+        transaction,
+    },
+};
+
+/// How a batch is written.
+pub(super) enum Manner {
+    /// All commands of a kind with one statement.
+    Together,
+    /// Each command by itself, so that one that fails does not fail its neighbours.
+    Singly,
+}
+
+/// What became of each command, in the order of the batch.
+#[derive(Default)]
+pub(super) struct Outcomes {
+    pub(super) turns: Vec<Result<MessageId, StoreError>>,
+    pub(super) calls: Vec<Result<AcceptOutcome, StoreError>>,
+    pub(super) steps: Vec<Result<(), StoreError>>,
+    /// Answered keys that had to go.
+    pub(super) dropped_keys: u64,
+}
+
+/// What became of the hits and turns of a batch.
+#[derive(Default)]
+pub(super) struct Written {
+    messages: Vec<MessageId>, // of the turns
+    dropped_keys: u64,
+}
+
+impl From<Written> for Outcomes {
+    fn from(Written { messages, dropped_keys }: Written) -> Self {
+        Self { turns: messages.into_iter().map(Ok).collect(), dropped_keys, ..Self::default() }
+    }
+}
+
+impl Core {
+    /// If a command of a batch is at fault, writes each by itself.
+    pub(super) async fn write_singly_if_one_is_at_fault(
+        &mut self,
+        conn: &mut Connection<'_>,
+        batch: &mut Batch,
+        result: Result<Outcomes, BatchError>,
+    ) -> Result<Outcomes, BatchError> {
+        let fault_of_one = match &result {
+            Err(BatchError::Sql(error)) => is_fault_of_one_command(error),
+            Err(BatchError::InDoubt(_) | BatchError::Moved) | Ok(_) => false,
+        };
+        if !fault_of_one {
+            return result;
+        }
+        self.state.forget_numbers();
+        self.write(conn, batch, Manner::Singly).await
+    }
+
+    /// One transaction. Whatever fails, none is left open.
+    pub(super) async fn write(
+        &mut self,
+        conn: &mut Connection<'_>,
+        batch: &mut Batch,
+        manner: Manner,
+    ) -> Result<Outcomes, BatchError> {
+        let written = match (transaction::begin(conn.sqlx()).await, manner) {
+            (Ok(()), Manner::Together) => self.write_together(conn, batch).await,
+            (Ok(()), Manner::Singly) => self.write_singly(conn, batch).await,
+            (Err(error), _) => Err(error.into()),
+        };
+        let ended = match written {
+            Ok(outcomes) => {
+                let committed = transaction::commit(conn.sqlx()).await;
+                committed.map(|()| outcomes).map_err(BatchError::of_commit)
+            }
+            Err(error) => Err(error),
+        };
+        if ended.is_err() {
+            transaction::roll_back(conn.sqlx()).await;
+        }
+        ended
+    }
+
+    /// One statement for each kind.
+    async fn write_together(
+        &mut self,
+        conn: &mut Connection<'_>,
+        batch: &mut Batch,
+    ) -> Result<Outcomes, BatchError> {
+        let mut outcomes = Outcomes::from(self.write_hits_and_turns(conn, batch).await?);
+        let context = self.shared.context();
+        let calls = inbox::write_calls(conn.sqlx(), &mut self.state, &context, &batch.calls).await?;
+        outcomes.calls = calls.into_iter().map(Ok).collect();
+        for step in &mut batch.steps {
+            outcomes.steps.push(Ok(step.run(conn.sqlx()).await?));
+        }
+        Ok(outcomes)
+    }
+
+    /// Those of a batch, in a transaction that has begun.
+    async fn write_hits_and_turns(
+        &mut self,
+        conn: &mut Connection<'_>,
+        batch: &mut Batch,
+    ) -> Result<Written, BatchError> {
+        if batch.hits.is_empty() && batch.turns.is_empty() {
+            return Ok(Written::default());
+        }
+        let conversations = self.state.read_for(conn.sqlx(), &batch.turns).await?;
+        self.write_planned(&mut conn.lock().await?, batch, conversations, Planned::write).await
+    }
+
+    /// Plans the rows of a batch, and has them written by `write`. The batch keeps its commands.
+    pub(super) async fn write_planned<E: Into<BatchError> + Send + 'static>(
+        &mut self,
+        conn: &mut Locked<'_>,
+        batch: &mut Batch,
+        conversations: Vec<Option<ConversationId>>,
+        write: fn(&Planned, &mut Statements<'_>) -> Result<u64, E>,
+    ) -> Result<Written, BatchError> {
+        let context = self.shared.context();
+        let planned = self.state.plan(&context, &mut batch.hits, &mut batch.turns, conversations)?;
+        let job = move |statements: &mut Statements<'_>| (write(&planned, statements), planned);
+        let (written, planned) = conn.run(job).await?;
+        let messages = planned.messages();
+        (batch.hits, batch.turns) = (planned.hits, planned.turns);
+        Ok(Written { messages, dropped_keys: written.map_err(E::into)? })
+    }
+
+    /// One savepoint for each command.
+    async fn write_singly(
+        &mut self,
+        conn: &mut Connection<'_>,
+        batch: &mut Batch,
+    ) -> Result<Outcomes, BatchError> {
+        let hits = Batch { hits: batch.hits.clone(), ..Batch::default() };
+        let mut turns: Vec<_> =
+            batch.turns.drain(..).map(|turn| Batch { turns: vec![turn], ..Batch::default() }).collect();
+        let outcomes = self.write_each(conn, batch, hits, &mut turns).await;
+        batch.turns.extend(turns.into_iter().flat_map(|one| one.turns));
+        outcomes
+    }
+
+    async fn write_each(
+        &mut self,
+        conn: &mut Connection<'_>,
+        batch: &mut Batch,
+        mut hits: Batch,
+        turns: &mut [Batch],
+    ) -> Result<Outcomes, BatchError> {
+        self.write_hits_and_turns(conn, &mut hits).await?;
+        let mut outcomes = Outcomes::default();
+        for turn in turns {
+            transaction::begin_one(conn.sqlx()).await?;
+            let written = self.write_hits_and_turns(conn, turn).await.map(|written| {
+                outcomes.dropped_keys += written.dropped_keys;
+                written.messages
+            });
+            outcomes.turns.push(one_outcome(conn.sqlx(), &mut self.state, written).await?);
+        }
+        let context = self.shared.context();
+        for call in &batch.calls {
+            transaction::begin_one(conn.sqlx()).await?;
+            let written =
+                inbox::write_calls(conn.sqlx(), &mut self.state, &context, slice::from_ref(call)).await;
+            let written = written.map_err(BatchError::from);
+            outcomes.calls.push(one_outcome(conn.sqlx(), &mut self.state, written).await?);
+        }
+        for step in &mut batch.steps {
+            transaction::begin_one(conn.sqlx()).await?;
+            let written = step.run(conn.sqlx()).await.map(|()| vec![()]);
+            let written = written.map_err(BatchError::from);
+            outcomes.steps.push(one_outcome(conn.sqlx(), &mut self.state, written).await?);
+        }
+        Ok(outcomes)
+    }
+}
+
+/// Ends the savepoint of one command with what came of it. An error of the store itself is not the command's: it fails the
+/// batch.
+async fn one_outcome<T>(
+    conn: &mut SqliteConnection,
+    state: &mut BatchState,
+    written: Result<Vec<T>, BatchError>,
+) -> Result<Result<T, StoreError>, BatchError> {
+    match written {
+        Ok(mut one) => {
+            transaction::end_one(conn).await?;
+            let nothing = || StoreError::Unavailable("a command had no result".into());
+            Ok(one.pop().ok_or_else(nothing))
+        }
+        Err(BatchError::Sql(error)) if is_fault_of_one_command(&error) => {
+            state.forget_numbers();
+            transaction::undo_one(conn).await?;
+            transaction::end_one(conn).await?;
+            Ok(Err(store_error(&error)))
+        }
+        Err(error) => Err(error),
+    }
+}
