@@ -11,7 +11,7 @@ use tokio::sync::{
 
 use super::{
     Shared,
-    batch::{Hit, TurnCommand},
+    batch::{Hit, Turn},
     inbox::AcceptCommand,
     memory::Memory,
 };
@@ -29,7 +29,7 @@ pub(super) enum Command {
     /// Count a hit, and say when it is done if anyone waits.
     Hit(Hit, Option<oneshot::Sender<Result<(), StoreError>>>),
     /// Write a turn.
-    Turn(Box<TurnCommand>),
+    Turn(Turn),
     /// Accept a call of a platform.
     Accept(AcceptCommand),
     /// Count a hit and run a step.

@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::{
-    batch::{Hit, TurnCommand},
+    batch::{Hit, Turn},
     command::{Call, Command},
     inbox::AcceptCommand,
 };
@@ -16,7 +16,7 @@ pub(super) struct Batch {
     pub(super) commands: usize,
     pub(super) hits: Vec<Hit>,
     pub(super) hit_replies: Vec<oneshot::Sender<Result<(), StoreError>>>,
-    pub(super) turns: Vec<TurnCommand>,
+    pub(super) turns: Vec<Turn>,
     pub(super) calls: Vec<AcceptCommand>,
     pub(super) steps: Vec<Box<dyn Call>>,
     pub(super) looks: Vec<oneshot::Sender<()>>,
@@ -33,7 +33,7 @@ impl Batch {
             }
             Command::Turn(turn) => {
                 self.hits.extend(turn.hit);
-                self.turns.push(*turn);
+                self.turns.push(turn);
             }
             Command::Accept(call) => self.calls.push(call),
             Command::Step(hit, step) => {

@@ -171,6 +171,7 @@ impl SqliteStore {
         let version = writer::data_version(&mut database.writer).await.map_err(failed)?;
         let memory = Memory::new(&parts.limits, &parts.metrics);
         memory.load(&mut database.writer, now).await.map_err(failed)?;
+        let statements = StatementThread::start(&mut database.writer).await.map_err(failed)?;
         let (senders, queues) = queue::queues();
         let StoreParts { limits, clock, metrics } = parts;
         let reads = database.reads;
@@ -198,7 +199,6 @@ impl SqliteStore {
             let keeper = Arc::clone(&shared);
             tokio::spawn(async move { keeper.keep_keys().await });
         }
-        let statements = StatementThread::start(&mut database.writer).await.map_err(failed)?;
         let writer = Writer::new((database.writer, version), statements, &shared, queues, settings);
         let writer = tokio::spawn(writer.run());
         let (writer, checkpoint) =

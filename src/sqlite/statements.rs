@@ -6,12 +6,13 @@
 //! (`docs/decisions/0020-rows-are-bound-on-a-thread-of-their-own.md`). sqlx stands still meanwhile: its lock on the connection is
 //! held from before a job is sent until it has ended.
 //!
-//! Rows are a `VALUES` of a power of two of them: so there are few texts, and all of them stay prepared. What the macros of sqlx
-//! check in other statements, a test does here: it prepares every statement against the schema.
+//! Rows are a `VALUES` of up to 32 of them, or of a power of two: so there are few texts, and all of them stay prepared. What the
+//! macros of sqlx check in other statements, a test does here: it prepares every statement against the schema.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
     future::Future,
+    panic::{self, AssertUnwindSafe},
     pin::pin,
     sync::{Arc, mpsc},
     task::{Context, Poll, Wake, Waker},
@@ -26,6 +27,14 @@ use super::error::of_rusqlite;
 
 /// Rows of one statement at most: SQLite takes 32,766 arguments.
 pub(super) const MOST_ROWS: usize = 1024;
+/// Up to here there is a statement for each number of rows; beyond, for each power of two.
+const EACH_NUMBER: usize = 32;
+
+/// How many of so many rows the next statement takes.
+fn rows_at_once(rows: usize) -> usize {
+    let power = rows.checked_ilog2().map_or(0, |power| 1 << power);
+    if rows <= EACH_NUMBER { rows } else { power.min(MOST_ROWS) }
+}
 
 /// A statement that takes rows.
 #[derive(Debug, Clone, Copy)]
@@ -76,8 +85,8 @@ impl<'c> Statements<'c> {
         fill: impl Fn(&mut Arguments<'_, 'c>, &R),
     ) -> Result<u64, rusqlite::Error> {
         let mut changed = 0;
-        while let Some(power) = rows.len().checked_ilog2() {
-            let (now, later) = rows.split_at((1 << power).min(MOST_ROWS));
+        while !rows.is_empty() {
+            let (now, later) = rows.split_at(rows_at_once(rows.len()));
             rows = later;
             let prepared = self.prepare((statement.head, now.len()), || statement.text(now.len()))?;
             let mut arguments = Arguments { statement: prepared, bound: 0, error: None };
@@ -130,19 +139,24 @@ type Job = Box<dyn for<'c> FnOnce(&mut Statements<'c>) + Send>;
 pub(super) struct StatementThread {
     jobs: mpsc::Sender<Job>,
     thread: JoinHandle<()>,
+    handle: usize, // the address of the connection's
 }
 
 impl StatementThread {
     /// Starts one that has nothing to do yet.
     #[expect(
         unsafe_code,
-        reason = "to share a connection is what rusqlite's from_handle and sqlx's lock_handle are for"
+        reason = "to share a connection is what sqlx's lock_handle and rusqlite's from_handle are for"
     )]
     pub(super) async fn start(conn: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
-        let handle = conn.lock_handle().await?.as_raw_handle();
-        // SAFETY: the handle is open for as long as it is used. It is used in jobs and at the end of the thread alone, which a
-        // `Connection` waits for, which borrows the connection of sqlx. And nobody else uses it then: both hold sqlx's lock.
-        let shared = unsafe { rusqlite::Connection::from_handle(handle.as_ptr()) }.map_err(of_rusqlite)?;
+        let handle = conn.lock_handle().await?.as_raw_handle().as_ptr();
+        // SAFETY: the handle is open for as long as it is used, and nobody else uses it then. It is used in jobs, and at the end of
+        // the thread if there were any. A job is sent by a `Locked` alone, which has sqlx's lock on this very connection, and whose
+        // future gives it back when the job has ended, not before it is dropped. The end is waited for by the `Connection` that
+        // made the `Locked`, under the lock too, and it borrows the connection of sqlx, which cannot be closed before. No job
+        // unwinds the thread.
+        let shared = unsafe { rusqlite::Connection::from_handle(handle) }.map_err(of_rusqlite)?;
+        let handle = handle.addr();
         let (jobs, to_do) = mpsc::channel::<Job>();
         let thread = thread::Builder::new().name("statements".into()).spawn(move || {
             let mut statements = Statements::new(&shared);
@@ -150,8 +164,13 @@ impl StatementThread {
                 job(&mut statements);
             }
         })?;
-        Ok(Self { jobs, thread })
+        Ok(Self { jobs, thread, handle })
     }
+}
+
+/// What `work` does, or an error if it panics.
+pub(super) fn unless_it_panics<R>(work: impl FnOnce() -> R) -> Result<R, sqlx::Error> {
+    panic::catch_unwind(AssertUnwindSafe(work)).map_err(|_| sqlx::Error::WorkerCrashed)
 }
 
 /// A connection for statements of sqlx, and for those with rows.
@@ -161,7 +180,7 @@ pub(super) struct Connection<'c> {
 }
 
 impl<'c> Connection<'c> {
-    /// The thread is that of the connection.
+    /// With another thread than that of the connection it cannot be locked.
     pub(super) fn new(sqlx: &'c mut SqliteConnection, thread: StatementThread) -> Self {
         Self { sqlx, thread: Some(thread) }
     }
@@ -174,7 +193,13 @@ impl<'c> Connection<'c> {
     /// For statements with rows. To lock it costs a hop to sqlx's thread, so whoever has more of them keeps it.
     pub(super) async fn lock(&mut self) -> Result<Locked<'_>, sqlx::Error> {
         let Self { sqlx, thread: Some(thread) } = self else { return Err(sqlx::Error::WorkerCrashed) };
-        Ok(Locked { _lock: sqlx.lock_handle().await?, jobs: &thread.jobs })
+        let mut lock = sqlx.lock_handle().await?;
+        let is_its_own = lock.as_raw_handle().addr().get() == thread.handle;
+        if is_its_own {
+            Ok(Locked { _lock: lock, jobs: &thread.jobs })
+        } else {
+            Err(sqlx::Error::WorkerCrashed)
+        }
     }
 }
 
@@ -182,9 +207,9 @@ impl Drop for Connection<'_> {
     /// Waits until the thread has ended, and with it what it has prepared: the connection can be closed then.
     fn drop(&mut self) {
         let lock = block_on(self.sqlx.lock_handle());
-        if let Some(StatementThread { jobs, thread }) = self.thread.take() {
+        if let Some(StatementThread { jobs, thread, .. }) = self.thread.take() {
             drop(jobs);
-            thread.join().ok(); // a job that panicked has failed
+            thread.join().ok();
         }
         drop(lock);
     }
@@ -200,7 +225,7 @@ impl Locked<'_> {
     /// Runs a job on the thread. Whoever stops waiting for it waits until it has ended all the same.
     ///
     /// # Errors
-    /// [`sqlx::Error::WorkerCrashed`] if it panicked, or one before it did.
+    /// [`sqlx::Error::WorkerCrashed`] if it panicked.
     pub(super) async fn run<R: Send + 'static>(
         &mut self,
         work: impl for<'c> FnOnce(&mut Statements<'c>) -> R + Send + 'static,
@@ -208,13 +233,13 @@ impl Locked<'_> {
         let (reply, answer) = oneshot::channel();
         let (running, ended) = mpsc::channel();
         let job = Box::new(move |statements: &mut Statements<'_>| {
-            let done = work(statements);
+            let done = unless_it_panics(|| work(statements));
             drop(running);
             reply.send(done).ok();
         });
         let _wait = UntilEnded(ended);
         self.jobs.send(job).map_err(|_| sqlx::Error::WorkerCrashed)?;
-        answer.await.map_err(|_| sqlx::Error::WorkerCrashed)
+        answer.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
     }
 }
 

@@ -3,7 +3,7 @@
 use rusqlite::types::Null;
 use sqlx::SqliteConnection;
 
-use super::{Done, Row, TurnCommand};
+use super::{Done, Row, Turn, TurnCommand};
 use crate::{
     domain::id::ConversationId,
     repository::TurnEnd,
@@ -56,7 +56,7 @@ pub(in crate::sqlite) fn tokens(number: Option<u64>) -> Option<i64> {
 /// The conversation of each turn whose claim is not on disk yet, if it is one of a session.
 pub(super) async fn conversations_of(
     conn: &mut SqliteConnection,
-    turns: &[TurnCommand],
+    turns: &[Turn],
 ) -> Result<Vec<Option<ConversationId>>, sqlx::Error> {
     let session = |turn: &TurnCommand| turn.session.clone().filter(|_| turn.id.is_none());
     let sessions: Vec<_> = turns.iter().map(|turn| Some((turn.owner, session(turn)?))).collect();

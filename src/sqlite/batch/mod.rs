@@ -1,4 +1,4 @@
-//! The frequent commands, written with one statement for each kind: hits, claims, answers.
+//! The frequent commands, of which all of a kind are written with few statements: hits, claims, answers.
 
 mod key;
 mod message;
@@ -63,6 +63,9 @@ pub(super) struct TurnCommand {
     /// Told in which row it is, once it is on disk.
     pub(super) reply: oneshot::Sender<Result<MessageId, StoreError>>,
 }
+
+/// It is large and goes through many hands.
+pub(super) type Turn = Box<TurnCommand>;
 
 impl TurnCommand {
     /// The command that writes what a lease stands for: its claim if that is not on disk, and the end if there is one.
@@ -168,7 +171,7 @@ struct Row<'a> {
 /// Turns and hits with all that is known of their rows.
 pub(super) struct Planned {
     pub(super) hits: Vec<Hit>,
-    pub(super) turns: Vec<TurnCommand>,
+    pub(super) turns: Vec<Turn>,
     numbers: Vec<Numbers>, // of each turn
     last_to_go: Vec<(Arc<str>, i64)>,
     run_id: i64,

@@ -7,7 +7,7 @@ use std::{
 
 use sqlx::SqliteConnection;
 
-use super::{BatchError, Context, Hit, Planned, TurnCommand, message};
+use super::{BatchError, Context, Hit, Planned, Turn, TurnCommand, message};
 use crate::{
     domain::{
         client::Owner,
@@ -67,11 +67,11 @@ impl BatchState {
     }
 
     /// Whether turns can be planned with what memory has.
-    pub(in crate::sqlite) fn can_plan(&mut self, turns: &[TurnCommand]) -> bool {
+    pub(in crate::sqlite) fn can_plan(&mut self, turns: &[Turn]) -> bool {
         turns.is_empty()
             || self.next_message.is_some()
                 && self.unknown_owners(turns).is_empty()
-                && !turns.iter().any(TurnCommand::begins_in_a_session)
+                && !turns.iter().any(|turn| turn.begins_in_a_session())
     }
 
     /// Reads what the turns need and memory does not have, in the transaction in which they are written; and the conversation of
@@ -79,7 +79,7 @@ impl BatchState {
     pub(in crate::sqlite) async fn read_for(
         &mut self,
         conn: &mut SqliteConnection,
-        turns: &[TurnCommand],
+        turns: &[Turn],
     ) -> Result<Vec<Option<ConversationId>>, sqlx::Error> {
         if turns.is_empty() {
             return Ok(Vec::new());
@@ -87,7 +87,7 @@ impl BatchState {
         self.read_next_message(conn).await?;
         let owners = self.unknown_owners(turns);
         self.load_numbers(conn, owners).await?;
-        if turns.iter().any(TurnCommand::begins_in_a_session) {
+        if turns.iter().any(|turn| turn.begins_in_a_session()) {
             return message::conversations_of(conn, turns).await;
         }
         Ok(Vec::new())
@@ -99,7 +99,7 @@ impl BatchState {
         &mut self,
         context: &Context<'_>,
         hits: &mut Vec<Hit>,
-        turns: &mut Vec<TurnCommand>,
+        turns: &mut Vec<Turn>,
         conversations: Vec<Option<ConversationId>>,
     ) -> Result<Planned, BatchError> {
         let new = turns.iter().filter(|turn| turn.id.is_none()).count();
@@ -162,7 +162,7 @@ impl BatchState {
     }
 
     /// The owners of answered keys whose numbers are not in memory.
-    fn unknown_owners(&mut self, turns: &[TurnCommand]) -> HashSet<Owner> {
+    fn unknown_owners(&mut self, turns: &[Turn]) -> HashSet<Owner> {
         if self.answered.len() > OWNERS_KEPT {
             self.answered.clear();
         }
@@ -202,12 +202,7 @@ impl BatchState {
 
     /// For each owner that answered a key now and has too many, the number of the last that has to go. They count as dropped
     /// from then on, so that each owner is named once; [`forget_numbers`](Self::forget_numbers) takes it back if the batch is.
-    fn drop_too_many(
-        &mut self,
-        keep: u32,
-        turns: &[TurnCommand],
-        numbers: &[Numbers],
-    ) -> Vec<(Arc<str>, i64)> {
+    fn drop_too_many(&mut self, keep: u32, turns: &[Turn], numbers: &[Numbers]) -> Vec<(Arc<str>, i64)> {
         let answered = turns.iter().zip(numbers).filter(|(turn, _)| turn.answers_a_key());
         let last = answered.filter_map(|(turn, numbers)| {
             let last = self.answered.get_mut(&turn.owner)?.drop_to(keep)?;

@@ -25,6 +25,7 @@ use crate::{
     domain::{
         channel::{Address, ChannelKind, Content, Inbound, Payload},
         client::{ClientAddress, Owner},
+        conversation::SessionId,
         delivery::ReplyKind,
         id::TokenId,
         idempotency::{BodyHash, IdempotencyKey},
@@ -111,6 +112,7 @@ enum UseCase {
     Settle,
     Fail,
     Whole,
+    InASession,
     Issue,
     RedeemWrong,
     Redeem,
@@ -122,12 +124,13 @@ enum UseCase {
     Sweep,
 }
 
-const ALL: [UseCase; 14] = [
+const ALL: [UseCase; 15] = [
     UseCase::Count,
     UseCase::Begin,
     UseCase::Settle,
     UseCase::Fail,
     UseCase::Whole,
+    UseCase::InASession,
     UseCase::Issue,
     UseCase::RedeemWrong,
     UseCase::Redeem,
@@ -205,12 +208,12 @@ impl Bench {
         std::net::IpAddr::from([10, a, b, c]).into()
     }
 
-    async fn claim(&self) -> Result<Lease, StoreError> {
+    async fn claim(&self, session: Option<SessionId>) -> Result<Lease, StoreError> {
         let key = IdempotencyKey::parse(format!("key-{}", self.number).as_bytes()).unwrap();
         let new = Box::new(NewTurn {
             owner: Owner::Token(TokenId(1)),
             key: Some((key, BodyHash([0; 32]))),
-            session: None,
+            session,
             memory: None,
             text: Arc::new(MessageText::new("hello".into()).unwrap()),
             hit: Some(self.hit(Scope::Webhook)),
@@ -265,7 +268,7 @@ impl Bench {
         let mut prepared = Prepared::default();
         match case {
             UseCase::Settle | UseCase::Fail => {
-                let mut lease = self.claim().await.unwrap();
+                let mut lease = self.claim(None).await.unwrap();
                 self.store.begin(&mut lease, NOW).await.unwrap();
                 prepared.lease = Some(lease);
             }
@@ -298,7 +301,7 @@ impl Bench {
         match case {
             UseCase::Count => store.count(self.hit(Scope::Webhook)).await,
             UseCase::Begin => {
-                let mut lease = self.claim().await?;
+                let mut lease = self.claim(None).await?;
                 let begun = store.begin(&mut lease, NOW).await;
                 prepared.lease = begun.is_ok().then_some(lease);
                 begun
@@ -309,7 +312,11 @@ impl Bench {
                 store.settle(prepared.lease.as_mut().unwrap(), &failed, NOW).await
             }
             UseCase::Whole => {
-                let mut lease = self.claim().await?;
+                let mut lease = self.claim(None).await?;
+                store.settle(&mut lease, &answered(), NOW).await
+            }
+            UseCase::InASession => {
+                let mut lease = self.claim(Some(SessionId::parse(b"s").unwrap())).await?;
                 store.settle(&mut lease, &answered(), NOW).await
             }
             UseCase::Issue => self.issue(PairingCode::parse(b"999999").unwrap()).await,

@@ -16,7 +16,7 @@ use sqlx::{Connection as _, SqliteConnection};
 
 use super::super::{
     error::of_rusqlite,
-    statements::{Connection, MOST_ROWS, RowsStatement, StatementThread},
+    statements::{Connection, MOST_ROWS, RowsStatement, StatementThread, Statements},
 };
 
 const INSERT: RowsStatement =
@@ -40,7 +40,7 @@ async fn as_many_rows_are_written_as_there_are() {
     let mut conn = connect().await;
     let statements = StatementThread::start(&mut conn).await.unwrap();
     let mut both = Connection::new(&mut conn, statements);
-    for count in [0, 1, 2, 3, 75, MOST_ROWS - 1, MOST_ROWS, 2 * MOST_ROWS + 5] {
+    for count in [0, 1, 2, 3, 31, 32, 33, 75, MOST_ROWS - 1, MOST_ROWS, 2 * MOST_ROWS + 5] {
         let given: Vec<(i64, String)> =
             (0..i64::try_from(count).unwrap()).map(|n| (n, format!("text {n}"))).collect();
         let expected = given.clone();
@@ -110,17 +110,32 @@ async fn whoever_stops_waiting_for_a_job_waits_until_it_has_ended() {
     assert_eq!(rows(both.sqlx()).await, [(1, "a".to_owned())]);
 }
 
+/// What it had prepared stays, so that nothing of the thread's touches the connection while sqlx has it.
 #[tokio::test]
-async fn a_job_that_panics_is_an_error_and_sqlx_has_its_connection_back() {
+async fn a_job_that_panics_is_an_error_and_the_next_one_runs() {
     let mut conn = connect().await;
     let statements = StatementThread::start(&mut conn).await.unwrap();
     let mut both = Connection::new(&mut conn, statements);
-    for _ in 0..2 {
+    for round in 0..3_i64 {
         let mut lock = both.lock().await.unwrap();
+        let insert = move |statements: &mut Statements<'_>| {
+            statements.execute_rows(&INSERT, &[round], |arguments, n| _ = arguments.bind(*n).bind("a"))
+        };
+        assert_eq!(lock.run(insert).await.unwrap().unwrap(), 1);
         let failed: Result<(), _> = lock.run(|_| panic!("on purpose")).await;
         assert!(matches!(failed, Err(sqlx::Error::WorkerCrashed)), "{failed:?}");
+        drop(lock);
+        assert_eq!(rows(both.sqlx()).await.len(), usize::try_from(round + 1).unwrap());
     }
-    assert_eq!(rows(both.sqlx()).await, []);
     drop(both);
     conn.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_is_not_locked_for_the_thread_of_another() {
+    let (mut one, mut other) = (connect().await, connect().await);
+    let statements = StatementThread::start(&mut one).await.unwrap();
+    let mut both = Connection::new(&mut other, statements);
+    assert!(both.lock().await.is_err());
+    assert_eq!(rows(both.sqlx()).await, []);
 }

@@ -1,4 +1,4 @@
-//! One attempt to write a batch: one transaction, with one statement for each kind of command or with a savepoint for each command.
+//! One attempt to write a batch: one transaction, in which all commands of a kind are written together, or each has a savepoint.
 
 use std::slice;
 
@@ -13,14 +13,14 @@ use crate::{
         error::{is_fault_of_one_command, store_error},
         gathered::Batch,
         inbox,
-        statements::{Connection, Locked, Statements},
-        transaction,
+        statements::{Connection, Locked, Statements, unless_it_panics},
+        transaction::{self, ROLLBACK},
     },
 };
 
 /// How a batch is written.
 pub(super) enum Manner {
-    /// All commands of a kind with one statement.
+    /// All commands of a kind together, with few statements.
     Together,
     /// Each command by itself, so that one that fails does not fail its neighbours.
     Singly,
@@ -93,7 +93,7 @@ impl Core {
         ended
     }
 
-    /// One statement for each kind.
+    /// All commands of a kind together.
     async fn write_together(
         &mut self,
         conn: &mut Connection<'_>,
@@ -132,11 +132,17 @@ impl Core {
     ) -> Result<Written, BatchError> {
         let context = self.shared.context();
         let planned = self.state.plan(&context, &mut batch.hits, &mut batch.turns, conversations)?;
-        let job = move |statements: &mut Statements<'_>| (write(&planned, statements), planned);
+        let job = move |statements: &mut Statements<'_>| {
+            let written = unless_it_panics(|| write(&planned, statements));
+            if written.is_err() {
+                statements.execute(ROLLBACK).ok();
+            }
+            (written, planned)
+        };
         let (written, planned) = conn.run(job).await?;
         let messages = planned.messages();
         (batch.hits, batch.turns) = (planned.hits, planned.turns);
-        Ok(Written { messages, dropped_keys: written.map_err(E::into)? })
+        Ok(Written { messages, dropped_keys: written?.map_err(E::into)? })
     }
 
     /// One savepoint for each command.

@@ -5,7 +5,7 @@ use crate::{
     domain::{id::MessageId, rate::Scope},
     repository::StoreError,
     sqlite::{
-        batch::{BatchError, Hit, TurnCommand, Windows},
+        batch::{BatchError, Hit, Turn, Windows},
         command::kind_of,
         gathered::Batch,
     },
@@ -55,10 +55,7 @@ impl Core {
         }
     }
 
-    fn give_back_keys<'a>(
-        &self,
-        turns: impl Iterator<Item = (&'a TurnCommand, &'a Result<MessageId, StoreError>)>,
-    ) {
+    fn give_back_keys<'a>(&self, turns: impl Iterator<Item = (&'a Turn, &'a Result<MessageId, StoreError>)>) {
         let mut keys = turns.filter_map(|(turn, outcome)| turn.key_given_back(outcome)).peekable();
         if keys.peek().is_some() {
             self.shared.memory.give_back_keys(keys);
