@@ -20,6 +20,8 @@ pub(super) struct Batch {
     pub(super) calls: Vec<AcceptCommand>,
     pub(super) steps: Vec<Box<dyn Call>>,
     pub(super) looks: Vec<oneshot::Sender<()>>,
+    /// A tick came before it was full: it is time to look for edits.
+    pub(super) ticked: bool,
 }
 
 impl Batch {
@@ -58,12 +60,10 @@ impl Batch {
         !self.hits.is_empty() || !self.turns.is_empty()
     }
 
-    /// Whether it is hits and turns and nothing else.
+    /// Whether it is hits and turns and nothing else is to be done.
     pub(super) fn is_of_rows(&self) -> bool {
-        !(self.hits.is_empty() && self.turns.is_empty())
-            && self.calls.is_empty()
-            && self.steps.is_empty()
-            && self.looks.is_empty()
+        let nothing_else = self.calls.is_empty() && self.steps.is_empty() && self.looks.is_empty();
+        self.writes() && nothing_else && !self.ticked
     }
 
     pub(super) fn is_empty(&self) -> bool {

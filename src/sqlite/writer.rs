@@ -2,8 +2,8 @@
 //!
 //! SQLite has one writer, and a commit costs an fsync. So all that waits is written in one transaction and committed once,
 //! and only then is each caller answered; while one batch is being committed the next one gathers by itself. The frequent
-//! commands (hits, turns, calls of platforms) are written together, all of a kind with few statements, see [`batch`](super::batch) and
-//! [`inbox`](super::inbox); the others ([`Step`](super::command::Step)) run one after the other.
+//! commands (hits, turns, calls of platforms) are written together, all of a kind with few statements, see
+//! [`batch`](super::batch) and [`inbox`](super::inbox); the others ([`Step`](super::command::Step)) run one after the other.
 //!
 //! A command that fails does not fail its neighbours: the batch is rolled back and written again command by command, each
 //! under a savepoint. An error of the store itself (busy, full, I/O) fails the whole batch, of which nothing is written.
@@ -77,16 +77,14 @@ struct Commit {
     batch: Batch,
     span: Span,
     started: Duration,
-    /// Why it could not be written the first time.
-    failed: Option<BatchError>,
 }
 
 /// Where the writing of rows alone ended.
 enum Left {
-    /// At a batch that has more, gathered because of a tick or not.
-    Batch(Batch, bool),
+    /// At a batch that needs more, or has more to it.
+    Batch(Batch),
     /// At a batch that could not be written.
-    Failed(Commit),
+    Failed(Commit, BatchError),
     /// After one that was written: it is time to look for edits, or to end.
     Nothing,
 }
@@ -135,20 +133,17 @@ impl Writer {
 impl Core {
     async fn run(&mut self, conn: &mut Connection<'_>) {
         while self.open {
-            let (batch, ticked) = self.next().await;
-            let left = if self.is_of_rows(&batch, ticked) {
-                self.write_rows(conn, batch).await
-            } else {
-                Left::Batch(batch, ticked)
-            };
+            let batch = self.next().await;
+            let is_of_rows = self.is_of_rows(&batch);
+            let left = if is_of_rows { self.write_rows(conn, batch).await } else { Left::Batch(batch) };
             let (mut at_once, mut looks) = (false, Vec::new());
             match left {
-                Left::Batch(mut batch, ticked) => {
+                Left::Batch(mut batch) => {
                     looks = std::mem::take(&mut batch.looks);
-                    at_once = ticked || !looks.is_empty();
+                    at_once = batch.ticked || !looks.is_empty();
                     self.commit(conn, batch).await;
                 }
-                Left::Failed(commit) => self.write_again(conn, commit).await,
+                Left::Failed(commit, error) => self.complete(conn, commit, Err(error)).await,
                 Left::Nothing => {}
             }
             self.look_for_edits(conn, at_once).await;
@@ -158,8 +153,8 @@ impl Core {
         }
     }
 
-    /// Waits for a batch, or for a tick, which comes with an empty one.
-    async fn next(&mut self) -> (Batch, bool) {
+    /// Waits for a batch, or for a tick, which comes with an empty one if nothing was there.
+    async fn next(&mut self) -> Batch {
         let mut commands = Vec::new();
         let ticked = tokio::select! {
             biased;
@@ -170,11 +165,11 @@ impl Core {
             _ = self.tick.tick() => true,
         };
         self.shared.metrics.writer.queue().lower(commands.len() as u64);
-        let mut batch = Batch::default();
+        let mut batch = Batch { ticked, ..Batch::default() };
         for command in commands {
             self.open &= batch.add(command);
         }
-        (batch, ticked)
+        batch
     }
 
     /// Refuses new commands and writes the last ones.
@@ -193,36 +188,32 @@ impl Core {
     }
 
     /// Whether a batch is rows and nothing else, for which nothing must be read.
-    fn is_of_rows(&mut self, batch: &Batch, ticked: bool) -> bool {
-        !ticked && batch.is_of_rows() && self.state.can_plan(&batch.turns)
+    fn is_of_rows(&self, batch: &Batch) -> bool {
+        batch.is_of_rows() && self.state.can_plan(&batch.turns)
     }
 
     /// Writes batches as long as they are rows and nothing else, so that the connection need not change hands for each.
     async fn write_rows(&mut self, conn: &mut Connection<'_>, mut batch: Batch) -> Left {
         let mut lock = match conn.lock().await {
             Ok(lock) => lock,
-            Err(error) => {
-                let failed = Some(error.into());
-                return Left::Failed(Commit { failed, ..self.begin(batch) });
-            }
+            Err(error) => return Left::Failed(self.begin(batch), error.into()),
         };
         loop {
             if self.has_moved() {
-                return Left::Batch(batch, false);
+                return Left::Batch(batch);
             }
             let mut commit = self.begin(batch);
             match self.write_planned(&mut lock, &mut commit.batch, Vec::new(), Planned::commit).await {
                 Ok(written) => self.finish(commit, Ok(written.into())),
-                Err(error) => return Left::Failed(Commit { failed: Some(error), ..commit }),
+                Err(error) => return Left::Failed(commit, error),
             }
             if !self.open || self.is_time_to_look() {
                 return Left::Nothing;
             }
-            let (next, ticked) = self.next().await;
-            if !self.is_of_rows(&next, ticked) {
-                return Left::Batch(next, ticked);
+            batch = self.next().await;
+            if !self.is_of_rows(&batch) {
+                return Left::Batch(batch);
             }
-            batch = next;
         }
     }
 
@@ -233,22 +224,24 @@ impl Core {
         if self.has_moved() {
             return self.fail(batch, &BatchError::Moved);
         }
-        let commit = self.begin(batch);
-        self.write_again(conn, commit).await;
+        let mut commit = self.begin(batch);
+        let result = self.write(conn, &mut commit.batch, Manner::Together).await;
+        self.complete(conn, commit, result).await;
     }
 
     fn begin(&self, mut batch: Batch) -> Commit {
         let span = self.shared.metrics.traces.batch(batch.links(), batch.commands);
-        Commit { batch, span, started: self.shared.clock.monotonic(), failed: None }
+        Commit { batch, span, started: self.shared.clock.monotonic() }
     }
 
-    /// Writes a batch that has not been written yet, or could not be.
-    async fn write_again(&mut self, conn: &mut Connection<'_>, mut commit: Commit) {
+    /// Brings a commit to its end, whatever came of the first attempt.
+    async fn complete(
+        &mut self,
+        conn: &mut Connection<'_>,
+        mut commit: Commit,
+        mut result: Result<Outcomes, BatchError>,
+    ) {
         let batch = &mut commit.batch;
-        let mut result = match commit.failed.take() {
-            Some(error) => Err(error),
-            None => self.write(conn, batch, Manner::Together).await,
-        };
         result = self.write_singly_if_one_is_at_fault(conn, batch, result).await;
         if let Err(BatchError::InDoubt(_)) = result {
             result = self.write_until_sure(conn, batch, result).await;
@@ -257,7 +250,7 @@ impl Core {
     }
 
     fn finish(&mut self, commit: Commit, result: Result<Outcomes, BatchError>) {
-        let Commit { batch, mut span, started, .. } = commit;
+        let Commit { batch, mut span, started } = commit;
         match &result {
             Ok(outcomes) => {
                 let took = self.shared.clock.monotonic().saturating_sub(started);

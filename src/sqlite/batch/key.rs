@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Done, Row};
+use super::{Done, Numbers, Row};
 use crate::sqlite::statements::{RowsStatement, Statements};
 
 /// Whoever claimed them knows that they are free: an older row with the same key has expired, and the newest counts.
@@ -18,10 +18,9 @@ pub(super) fn insert_keys(statements: &mut Statements<'_>, rows: &[Row<'_>]) -> 
     let keys: Vec<_> =
         new.filter_map(|row| Some((row, row.turn.key()?, row.turn.body_hash.as_ref()?))).collect();
     statements.execute_rows(&INSERT_KEYS, &keys, |arguments, (row, key, body)| {
-        let answered_at = row.turn.answered_at();
-        arguments.bind(row.id.0).bind(row.owner).bind(key).bind(body.0);
-        arguments.bind(if answered_at.is_some() { "answered" } else { "running" });
-        arguments.bind(answered_at.map(|at| at.0)).bind(row.number);
+        let Row { turn, numbers: Numbers { id, owner, number, .. } } = row;
+        arguments.bind(id.0).bind(owner).bind(key).bind(body.0).bind(turn.state());
+        arguments.bind(turn.answered_at().map(|at| at.0)).bind(number);
     })
 }
 
@@ -36,7 +35,7 @@ pub(super) fn answer_keys(statements: &mut Statements<'_>, rows: &[Row<'_>]) -> 
     let begun = rows.iter().filter(|row| row.turn.id.is_some() && row.turn.answers_a_key());
     let answered: Vec<_> = begun.filter_map(|row| Some((row, row.turn.answered_at()?))).collect();
     statements.execute_rows(&ANSWER_KEYS, &answered, |arguments, (row, at)| {
-        arguments.bind(row.id.0).bind(at.0).bind(row.number);
+        arguments.bind(row.numbers.id.0).bind(at.0).bind(row.numbers.number);
     })
 }
 
@@ -50,7 +49,7 @@ pub(super) const FREE_KEYS: RowsStatement = RowsStatement {
 pub(super) fn free_keys(statements: &mut Statements<'_>, rows: &[Row<'_>]) -> Done {
     let has_key = |row: &&Row<'_>| row.turn.key_id.is_some() && row.turn.id.is_some();
     let failed: Vec<_> = rows.iter().filter(has_key).filter(|row| row.turn.failed()).collect();
-    statements.execute_rows(&FREE_KEYS, &failed, |arguments, row| _ = arguments.bind(row.id.0))
+    statements.execute_rows(&FREE_KEYS, &failed, |arguments, row| _ = arguments.bind(row.numbers.id.0))
 }
 
 pub(super) const DROP_OLDEST_KEYS: RowsStatement = RowsStatement {

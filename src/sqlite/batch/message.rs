@@ -3,7 +3,7 @@
 use rusqlite::types::Null;
 use sqlx::SqliteConnection;
 
-use super::{Done, Row, Turn, TurnCommand};
+use super::{Done, Numbers, Row, Turn, TurnCommand};
 use crate::{
     domain::id::ConversationId,
     repository::TurnEnd,
@@ -32,15 +32,6 @@ fn bind_end(arguments: &mut Arguments<'_, '_>, turn: &TurnCommand) {
     };
     arguments.bind(at.0).bind(account.provider).bind(account.calls).bind(millis(account.took));
     arguments.bind(tokens(account.usage.prompt_tokens)).bind(tokens(account.usage.completion_tokens));
-}
-
-/// How a message stands.
-fn state_of(turn: &TurnCommand) -> &'static str {
-    match &turn.end {
-        None => "running",
-        Some((TurnEnd::Answered(..), _)) => "answered",
-        Some((TurnEnd::Failed(..), _)) => "failed",
-    }
 }
 
 /// A time in whole milliseconds, as the database has it.
@@ -81,9 +72,9 @@ pub(super) const INSERT_MESSAGES: RowsStatement = RowsStatement {
 pub(super) fn insert_messages(statements: &mut Statements<'_>, run_id: i64, rows: &[Row<'_>]) -> Done {
     let new: Vec<_> = rows.iter().filter(|row| row.turn.id.is_none()).collect();
     statements.execute_rows(&INSERT_MESSAGES, &new, |arguments, row| {
-        let Row { turn, id, owner, conversation, .. } = row;
+        let Row { turn, numbers: Numbers { id, owner, conversation, .. } } = row;
         arguments.bind(id.0).bind(turn.claimed_at.0).bind(owner).bind(turn.key());
-        arguments.bind(turn.text.as_str()).bind(state_of(turn)).bind(run_id);
+        arguments.bind(turn.text.as_str()).bind(turn.state()).bind(run_id);
         bind_end(arguments, turn);
         arguments.bind(conversation.map(|id| id.0));
     })
@@ -104,7 +95,7 @@ pub(super) fn save_memory(statements: &mut Statements<'_>, rows: &[Row<'_>]) -> 
     let new = rows.iter().filter(|row| row.turn.id.is_none());
     let saved: Vec<_> = new.filter_map(|row| Some((row, row.turn.memory?))).collect();
     statements.execute_rows(&SAVE_MEMORY, &saved, |arguments, (row, key)| {
-        let Row { turn, id, owner, .. } = row;
+        let Row { turn, numbers: Numbers { id, owner, .. } } = row;
         arguments.bind(key.to_string()).bind(owner).bind(turn.text.as_str());
         arguments.bind(turn.claimed_at.0).bind(turn.key()).bind(id.0);
     })
@@ -124,7 +115,7 @@ pub(super) const UPDATE_MESSAGES: RowsStatement = RowsStatement {
 pub(super) fn update_messages(statements: &mut Statements<'_>, rows: &[Row<'_>]) -> Done {
     let ended: Vec<_> = rows.iter().filter(|row| row.turn.id.is_some() && row.turn.end.is_some()).collect();
     statements.execute_rows(&UPDATE_MESSAGES, &ended, |arguments, row| {
-        arguments.bind(row.id.0).bind(state_of(row.turn));
+        arguments.bind(row.numbers.id.0).bind(row.turn.state());
         bind_end(arguments, row.turn);
     })
 }

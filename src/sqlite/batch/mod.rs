@@ -23,7 +23,7 @@ use crate::{
     domain::{
         client::Owner,
         conversation::SessionId,
-        id::{ConversationId, MessageId},
+        id::MessageId,
         idempotency::BodyHash,
         memory::MemoryKey,
         message::MessageText,
@@ -124,6 +124,15 @@ impl TurnCommand {
         self.key_id.is_some() && self.answered_at().is_some()
     }
 
+    /// How its message stands, and its key unless it failed.
+    fn state(&self) -> &'static str {
+        match &self.end {
+            None => "running",
+            Some((TurnEnd::Answered(..), _)) => "answered",
+            Some((TurnEnd::Failed(..), _)) => "failed",
+        }
+    }
+
     fn failed(&self) -> bool {
         matches!(&self.end, Some((TurnEnd::Failed(..), _)))
     }
@@ -162,10 +171,7 @@ type Done = Result<u64, rusqlite::Error>;
 /// A turn as rows.
 struct Row<'a> {
     turn: &'a TurnCommand,
-    id: MessageId,
-    owner: &'a str,
-    number: Option<i64>,
-    conversation: Option<ConversationId>,
+    numbers: &'a Numbers,
 }
 
 /// Turns and hits with all that is known of their rows.
@@ -200,15 +206,7 @@ impl Planned {
     pub(super) fn write(&self, statements: &mut Statements<'_>) -> Done {
         write_hits(statements, &self.hits)?;
         let turns = self.turns.iter().zip(&self.numbers);
-        let rows: Vec<_> = turns
-            .map(|(turn, &Numbers { id, ref owner, number, conversation })| Row {
-                turn,
-                id,
-                owner,
-                number,
-                conversation,
-            })
-            .collect();
+        let rows: Vec<_> = turns.map(|(turn, numbers)| Row { turn, numbers }).collect();
         message::insert_messages(statements, self.run_id, &rows)?;
         message::save_memory(statements, &rows)?;
         message::update_messages(statements, &rows)?;

@@ -67,7 +67,7 @@ impl BatchState {
     }
 
     /// Whether turns can be planned with what memory has.
-    pub(in crate::sqlite) fn can_plan(&mut self, turns: &[Turn]) -> bool {
+    pub(in crate::sqlite) fn can_plan(&self, turns: &[Turn]) -> bool {
         turns.is_empty()
             || self.next_message.is_some()
                 && self.unknown_owners(turns).is_empty()
@@ -85,6 +85,9 @@ impl BatchState {
             return Ok(Vec::new());
         }
         self.read_next_message(conn).await?;
+        if self.answered.len() > OWNERS_KEPT {
+            self.answered.clear();
+        }
         let owners = self.unknown_owners(turns);
         self.load_numbers(conn, owners).await?;
         if turns.iter().any(|turn| turn.begins_in_a_session()) {
@@ -162,10 +165,7 @@ impl BatchState {
     }
 
     /// The owners of answered keys whose numbers are not in memory.
-    fn unknown_owners(&mut self, turns: &[Turn]) -> HashSet<Owner> {
-        if self.answered.len() > OWNERS_KEPT {
-            self.answered.clear();
-        }
+    fn unknown_owners(&self, turns: &[Turn]) -> HashSet<Owner> {
         let answered = turns.iter().filter(|turn| turn.answers_a_key()).map(|turn| turn.owner);
         answered.filter(|owner| !self.answered.contains_key(owner)).collect()
     }

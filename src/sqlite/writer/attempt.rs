@@ -115,7 +115,7 @@ impl Core {
         conn: &mut Connection<'_>,
         batch: &mut Batch,
     ) -> Result<Written, BatchError> {
-        if batch.hits.is_empty() && batch.turns.is_empty() {
+        if !batch.writes() {
             return Ok(Written::default());
         }
         let conversations = self.state.read_for(conn.sqlx(), &batch.turns).await?;
