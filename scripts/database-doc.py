@@ -18,6 +18,10 @@ BY_HAND = ROOT / "docs" / "database"
 CORRECTIONS = {
     "conversation.sender": "as the platform names them: +15551234567, users/alice; of /webhook the owner of the message, token:<id> or addr:<address>",
     "conversation.room": "the chat or room, blank where the channel has none; of /webhook the session",
+    "memory": "Memory: what users said, each message once. It is put there soon after the message.",
+    "memory.key": "webhook_msg_<uuid>, or <channel>_<sender>_<the platform's id>",
+    "memory_progress": "How far memory and its full text have come.",
+    "memory_progress.remembered_to": "the last message.id that memory was told of",
     "message.channel": "how it came: webhook, whatsapp, linq or nextcloud_talk",
     "message.conversation_id": "whose turn it is; NULL: it came through /webhook without a session",
     "message.error_class": "why the last try failed, in one word",
@@ -47,6 +51,7 @@ ADDITIONS = {
     "memory.content": "what was said",
     "memory.created_at_ms": "when it was said",
     "memory.sender": "who said it, as in message.sender",
+    "memory_progress.indexed_to": "the last memory.id whose text can be searched",
     "memory_progress.only": "there is one row",
     "memory_text.content": "the words, for `memory_text MATCH 'words'`; `rowid` is memory.id",
     "message.answer": "NULL: there is none; blank: it was erased, see answer_retention_days",

@@ -239,6 +239,15 @@ impl App {
         self.inbox.catch_up().await
     }
 
+    /// Puts what was said into memory and its full text, now rather than soon.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store takes no writes.
+    pub async fn remember(&self) -> Result<(), StoreError> {
+        while self.store.remember_once().await?.is_some() {}
+        Ok(())
+    }
+
     /// Makes a backup if one is due, now rather than at the next look. Whether it was.
     ///
     /// # Errors

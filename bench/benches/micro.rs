@@ -160,7 +160,6 @@ fn turn(number: u64) -> Option<NewTurn> {
         owner: Owner::Token(TokenId(1)),
         key: Some((key, BodyHash([7; 32]))),
         session: None,
-        memory: None,
         text: Arc::new(MessageText::new(format!("hello {number}"))?),
         hit: None,
     })

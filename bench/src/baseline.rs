@@ -169,10 +169,8 @@ fn state(repositories: Repositories, provider: Arc<dyn Provider>) -> Result<AppS
         status: Arc::new(AlwaysFine),
         agent,
         clock: clock.clone(),
-        entropy: Arc::new(SystemEntropy),
         metrics: metrics.clone(),
         calls: Handle::current(),
-        saves_memory: false,
         max_in_flight: 1024,
     });
     let supervisor = Supervisor::new(SupervisorParts {

@@ -20,10 +20,8 @@ use crate::{
 
 /// The pause between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
-/// The pause between two looks for what was remembered lately.
-const INDEX_EVERY: Duration = Duration::from_secs(1);
-/// How much longer the writer rests than it indexes memory.
-const INDEX_REST: u32 = 19;
+/// The pause between two looks for what was said lately.
+const REMEMBER_EVERY: Duration = Duration::from_secs(1);
 /// Sweeps between two looks for work that nobody told of.
 const CATCH_UP_EVERY: u32 = 24;
 /// The pause between two looks for work that an edit by another process made.
@@ -53,7 +51,7 @@ impl Background {
     pub(super) fn start(work: &Work<'_>, notifier: Arc<Notifier>, stopping: &CancellationToken) -> Self {
         let Work { supervisor, store, inbox, backups, .. } = *work;
         let (to_dispatch, to_sweep, to_follow) = (Arc::clone(inbox), Arc::clone(inbox), Arc::clone(inbox));
-        let (swept, indexed) = (Arc::clone(store), Arc::clone(store));
+        let (swept, remembered) = (Arc::clone(store), Arc::clone(store));
         let stop = || stopping.clone();
         let dispatcher = supervisor.keep(Component::Channels, stop(), move |pulse| {
             let inbox = Arc::clone(&to_dispatch);
@@ -63,13 +61,13 @@ impl Background {
                 Ok::<_, Infallible>(())
             }
         });
-        let (sweep_until, index_until, follow_until) = (stop(), stop(), stop());
+        let (sweep_until, remember_until, follow_until) = (stop(), stop(), stop());
         let mut others = vec![
             supervisor.keep(Component::Scheduler, stop(), move |pulse| {
                 sweep(Arc::clone(&swept), Arc::clone(&to_sweep), pulse, sweep_until.clone())
             }),
             supervisor.keep(Component::Indexer, stop(), move |pulse| {
-                index(Arc::clone(&indexed), pulse, index_until.clone())
+                remember(Arc::clone(&remembered), pulse, remember_until.clone())
             }),
             supervisor.keep(Component::Edits, stop(), move |pulse| {
                 follow_edits(Arc::clone(&to_follow), pulse, follow_until.clone())
@@ -122,11 +120,15 @@ async fn sweep(
     Ok(())
 }
 
-/// Lets what was remembered lately be searched. The writer rests between two steps for some times as long as they take.
-async fn index(store: Arc<SqliteStore>, pulse: Pulse, stopping: CancellationToken) -> Result<(), StoreError> {
+/// Puts what was said lately into memory, and lets it be searched.
+async fn remember(
+    store: Arc<SqliteStore>,
+    pulse: Pulse,
+    stopping: CancellationToken,
+) -> Result<(), StoreError> {
     let mut rest = Duration::ZERO;
     while stopping.run_until_cancelled(tokio::time::sleep(rest)).await.is_some() {
-        rest = store.index_once().await?.map_or(INDEX_EVERY, |took| took * INDEX_REST);
+        rest = store.remember_once().await?.unwrap_or(REMEMBER_EVERY);
         pulse.is_well();
     }
     Ok(())

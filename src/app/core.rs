@@ -72,10 +72,8 @@ impl Core {
             status: store.clone(),
             agent,
             clock: Arc::clone(&self.clock),
-            entropy: Arc::clone(&self.entropy),
             metrics: Arc::clone(&self.metrics),
             calls: self.calls.clone(),
-            saves_memory: config.memory.auto_save,
             max_in_flight: config.gateway.max_in_flight as usize,
         })
     }

@@ -119,7 +119,6 @@ async fn read(
         owner: bearer.token().map_or(Owner::Address(address), Owner::Token),
         key: key.map(|key| (key, BodyHash(Sha256::digest(&body).into()))),
         session,
-        memory: None,
         text: Arc::new(text),
         hit: hit.take(),
     }))

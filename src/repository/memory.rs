@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::StoreError;
 use crate::domain::memory::Memory;
 
-/// What is remembered. It is written with the message that it comes from.
+/// What is remembered. It is there soon after the message that it comes from.
 #[async_trait]
 pub trait MemoryRepository: Send + Sync {
     /// What holds all of the words, whatever their case and accents; what fits best comes first. Words are what white space

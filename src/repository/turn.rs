@@ -10,7 +10,6 @@ use crate::domain::{
     conversation::SessionId,
     id::MessageId,
     idempotency::{BodyHash, IdempotencyKey},
-    memory::MemoryKey,
     message::{Account, Answer, MessageText},
     time::Millis,
 };
@@ -46,8 +45,6 @@ pub struct NewTurn {
     pub key: Option<(IdempotencyKey, BodyHash)>,
     /// Its conversation; `None`: it has none before it.
     pub session: Option<SessionId>,
-    /// The name under which it is remembered; `None`: it is not.
-    pub memory: Option<MemoryKey>,
     /// What it says.
     pub text: Arc<MessageText>,
     /// The hit it was admitted with.
@@ -126,7 +123,6 @@ impl Drop for Lease {
                 owner: self.turn.owner,
                 key: self.turn.key.take(),
                 session: self.turn.session.take(),
-                memory: self.turn.memory,
                 text: Arc::clone(&self.turn.text),
                 hit: self.turn.hit.take(),
             });

@@ -6,7 +6,7 @@
 
 use std::{
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -19,16 +19,13 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    domain::{
-        conversation::Conversation, health::State, idempotency::running_retry_after, memory::MemoryKey,
-        message::Answer, time::Millis,
-    },
+    domain::{conversation::Conversation, health::State, idempotency::running_retry_after, message::Answer},
     provider::ProviderError,
     repository::{
         ClaimOutcome, Lease, NewTurn, RateLimitRepository, StoreError, StoreStatusRepository, TurnEnd,
         TurnRepository,
     },
-    system::{Entropy, NoEntropy, SteadyClock},
+    system::SteadyClock,
     telemetry::{
         Metrics,
         metrics::{IdempotencyOutcome, TurnOutcome as Outcome},
@@ -73,14 +70,10 @@ pub struct TurnParts {
     pub agent: Arc<Agent>,
     /// The time.
     pub clock: Arc<SteadyClock>,
-    /// Randomness, for names of what is remembered.
-    pub entropy: Arc<dyn Entropy>,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
     /// Where the model is called.
     pub calls: Handle,
-    /// Whether messages are remembered.
-    pub saves_memory: bool,
     /// Turns that may be at work at the same time.
     pub max_in_flight: usize,
 }
@@ -88,27 +81,9 @@ pub struct TurnParts {
 /// Runs turns.
 pub struct TurnService {
     parts: TurnParts,
-    random: Mutex<Random>,
     in_flight: Arc<Semaphore>,
     tasks: TaskTracker,
     stopping: CancellationToken,
-}
-
-/// Random bytes for some names, so that the system is not asked for each.
-#[derive(Default)]
-struct Random(Vec<[u8; 10]>);
-
-impl Random {
-    fn next(&mut self, entropy: &dyn Entropy) -> Result<[u8; 10], NoEntropy> {
-        if let Some(next) = self.0.pop() {
-            return Ok(next);
-        }
-        let mut bytes = [[0; 10]; 64];
-        entropy.fill(bytes.as_flattened_mut())?;
-        let [first, rest @ ..] = bytes;
-        self.0.extend(rest);
-        Ok(first)
-    }
 }
 
 impl TurnService {
@@ -116,8 +91,8 @@ impl TurnService {
     #[must_use]
     pub fn new(parts: TurnParts) -> Arc<Self> {
         let in_flight = Arc::new(Semaphore::new(parts.max_in_flight));
-        let (random, tasks, stopping) = (Mutex::default(), TaskTracker::new(), CancellationToken::new());
-        Arc::new(Self { parts, random, in_flight, tasks, stopping })
+        let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
+        Arc::new(Self { parts, in_flight, tasks, stopping })
     }
 
     /// How far the model can be asked now.
@@ -135,11 +110,10 @@ impl TurnService {
         let now = self.parts.clock.now();
         let claimed = if new.key.is_some() { IdempotencyOutcome::Claimed } else { IdempotencyOutcome::None };
         let (counted, reply) = match self.parts.turns.claim(new, now).outcome().await? {
-            ClaimOutcome::Claimed(mut lease) => match Arc::clone(&self.in_flight).try_acquire_owned() {
+            ClaimOutcome::Claimed(lease) => match Arc::clone(&self.in_flight).try_acquire_owned() {
                 Ok(permit) => {
                     let Some(work) = self.begin(&lease, false) else { return self.refuse(lease).await };
                     self.parts.metrics.admission.idempotency(claimed);
-                    lease.turn.memory = self.memory_key(now)?;
                     return self.work(lease, work, permit).await;
                 }
                 Err(_) => return self.refuse(lease).await,
@@ -196,17 +170,6 @@ impl TurnService {
             self.parts.limits.count(hit).await?;
         }
         Ok(TurnReply::Overloaded)
-    }
-
-    /// The name under which a message is remembered.
-    fn memory_key(&self, now: Millis) -> Result<Option<MemoryKey>, StoreError> {
-        if !self.parts.saves_memory {
-            return Ok(None);
-        }
-        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
-        let random = random.next(&*self.parts.entropy);
-        let random = random.map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        Ok(Some(MemoryKey::new(now, &random)))
     }
 
     /// Works on a claimed message: here if the answer is there at once, else apart from the caller.

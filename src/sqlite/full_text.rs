@@ -1,12 +1,11 @@
-//! The full text of memory: what was written lately is put into the index in the background, a bounded amount at a time, so
-//! that no message waits for it; a search finishes that first.
+//! The full text of memory: what came there lately is put into the index in the background, and a search finishes that first.
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
 
-use super::{SqliteStore, command::Step, error::store_error};
+use super::{SqliteStore, command::Step, error::store_error, remember::BYTES};
 use crate::{
     domain::{memory::Memory, time::Millis},
     repository::{MemoryRepository, StoreError},
@@ -16,8 +15,6 @@ use crate::{
 /// Rows that one step puts into the index at most: with so few it holds up the writer for a fraction of a millisecond, and a row costs
 /// no more than with 256.
 const ROWS: i64 = 64;
-/// Bytes of texts that it puts there, unless a single row has more.
-const BYTES: i64 = 262_144;
 
 /// Words that a search looks for; any more are passed over.
 const MOST_WORDS: usize = 64;
@@ -48,7 +45,7 @@ impl Step for IndexSome {
                       count(*) FILTER (WHERE fits) AS "fits!: i64"
                FROM (SELECT id, row_number() OVER (ORDER BY id) = 1
                                     OR sum(octet_length(content)) OVER (ORDER BY id) <= ?2 AS fits
-                     FROM memory WHERE id > coalesce((SELECT indexed_to FROM memory_progress), 0) ORDER BY id LIMIT ?1)"#,
+                     FROM memory WHERE id > (SELECT indexed_to FROM memory_progress) ORDER BY id LIMIT ?1)"#,
             ROWS,
             BYTES
         )
@@ -57,15 +54,13 @@ impl Step for IndexSome {
         if let Some(last) = next.last {
             sqlx::query!(
                 "INSERT INTO memory_text (rowid, content) SELECT m.id, m.content FROM memory AS m
-                 WHERE m.id > coalesce((SELECT indexed_to FROM memory_progress), 0) AND m.id <= ?1
+                 WHERE m.id > (SELECT indexed_to FROM memory_progress) AND m.id <= ?1
                    AND NOT EXISTS (SELECT 1 FROM memory_text_docsize AS d WHERE d.id = m.id)",
                 last
             )
             .execute(&mut *conn)
             .await?;
-            sqlx::query!("INSERT OR REPLACE INTO memory_progress (only, indexed_to) VALUES (1, ?1)", last)
-                .execute(conn)
-                .await?;
+            sqlx::query!("UPDATE memory_progress SET indexed_to = ?1", last).execute(conn).await?;
         }
         let more = next.rows >= ROWS || next.fits < next.rows;
         Ok(Indexed { more, took: self.clock.monotonic().saturating_sub(started) })
@@ -73,37 +68,14 @@ impl Step for IndexSome {
 }
 
 impl SqliteStore {
-    /// Puts some of what was remembered lately into the index. Returns how long the writer was busy with it if there is more.
-    ///
-    /// # Errors
-    /// [`StoreError`] if it takes no writes.
-    pub async fn index_once(&self) -> Result<Option<Duration>, StoreError> {
-        if !self.is_anything_to_index().await? {
-            return Ok(None); // without a transaction of the writer
-        }
-        let step = IndexSome { clock: Arc::clone(&self.shared.clock) };
-        let indexed = self.shared.step_of_work(step).await?;
-        Ok(indexed.more.then_some(indexed.took))
-    }
-
-    async fn is_anything_to_index(&self) -> Result<bool, StoreError> {
-        let found = sqlx::query!(
-            r#"SELECT EXISTS (SELECT 1 FROM memory
-                              WHERE id > coalesce((SELECT indexed_to FROM memory_progress), 0)) AS "any!: bool""#
-        );
-        let found = found.fetch_one(&self.shared.reads).await.map_err(|error| store_error(&error))?;
-        Ok(found.any)
-    }
-
-    /// Puts in what was remembered lately, as far as some steps go. If that fails, what is there already can be searched all the
-    /// same.
-    async fn index_most(&self) {
+    /// Puts in what was said lately, as far as some steps go. If that fails, what is there already can be searched all the same.
+    async fn remember_most(&self) {
         for _ in 0..SEARCH_STEPS {
-            match self.index_once().await {
+            match self.remember_once().await {
                 Ok(Some(_)) => {}
                 Ok(None) => return,
                 Err(error) => {
-                    tracing::warn!(%error, "a search does not look into what was remembered lately");
+                    tracing::warn!(%error, "a search does not look into what was said lately");
                     return;
                 }
             }
@@ -115,7 +87,7 @@ impl SqliteStore {
 impl MemoryRepository for SqliteStore {
     async fn search(&self, words: &str, limit: u32) -> Result<Vec<Memory>, StoreError> {
         let Some(query) = match_all(words) else { return Ok(Vec::new()) };
-        self.index_most().await;
+        self.remember_most().await;
         let rows = sqlx::query!(
             r#"SELECT m.key AS "key!: String", m.category AS "category!: String", m.channel AS "channel!: String",
                       m.sender AS "sender!: String", m.content AS "content!: String", m.created_at_ms AS "created_at_ms!: i64"

@@ -26,6 +26,7 @@ mod open;
 mod pairing;
 mod queue;
 mod rate_limit;
+mod remember;
 mod restore;
 mod retention;
 mod rotation;

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use sqlx::SqliteConnection;
 
-use super::{command::Step, memory::Memory};
+use super::{command::Step, memory::Memory, remember::remember_to};
 use crate::{
     domain::{channel::ID_MEMORY, time::Millis},
     system::SteadyClock,
@@ -164,7 +164,8 @@ impl Step for Forget {
         let mut progress = old;
         let newest = newest_message(conn).await?;
         let span = Span::of(messages, newest, now);
-        (progress.messages, removed.messages) = forget_messages(conn, old.messages, span, old.rows).await?;
+        (progress.messages, removed.messages) =
+            forget_messages(conn, (old.messages, old.rows), span, now).await?;
         let span = Span::of(answers, newest, now);
         (progress.answers, removed.answers) = forget_answers(conn, old.answers, span, old.rows).await?;
         let span = Span::of(deliveries, newest_delivery(conn).await?, now);
@@ -258,13 +259,13 @@ async fn newest_memory(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> 
     newest.await.map(|newest| newest.id)
 }
 
-/// Deletes finished messages among the next rows. Returns where to go on (0: from the start, since the rest is to
-/// be kept), and how many went.
+/// Deletes finished messages among the next rows, once memory has what they say. Returns where to go on (0: from the start,
+/// since the rest is to be kept), and how many went.
 async fn forget_messages(
     conn: &mut SqliteConnection,
-    after: i64,
+    (after, rows): (i64, i64),
     span: Span,
-    rows: i64,
+    now: Millis,
 ) -> Result<(i64, u64), sqlx::Error> {
     let next = sqlx::query_as!(
         Batch,
@@ -283,6 +284,7 @@ async fn forget_messages(
     .fetch_one(&mut *conn)
     .await?;
     let Some(last_id) = next.last else { return Ok((0, 0)) };
+    remember_to(conn, last_id, now).await?;
     let deleted = sqlx::query!(
         "DELETE FROM message
          WHERE id > ?1 AND id <= ?2 AND (id <= ?3 OR received_at_ms <= ?4) AND state NOT IN ('accepted', 'running')

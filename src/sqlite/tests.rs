@@ -4,6 +4,7 @@
 mod fault;
 mod interleaving;
 mod key;
+mod remember;
 mod statements;
 
 use std::{sync::Arc, time::Duration};

@@ -116,7 +116,6 @@ impl SqliteStore {
             owner: id.0,
             key: Some((id.1, orphan.body)),
             session: orphan.session,
-            memory: None, // it was saved with the message
             text: Arc::new(MessageText::new(orphan.text)?),
             hit: None,
         });

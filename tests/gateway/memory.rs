@@ -1,4 +1,4 @@
-//! Memory: what users said is kept once, with the message, and found again.
+//! Memory: what users said is kept once and found again.
 
 use std::time::Duration;
 
@@ -14,7 +14,9 @@ use crate::support::{
 
 const OPEN: (&str, &str) = ("gateway.require_pairing", "false");
 
-fn kept(gateway: &Gateway) -> String {
+/// What is in memory, once all that was said is there.
+async fn kept(gateway: &Gateway) -> String {
+    gateway.remember().await;
     gateway.sql("SELECT category, channel, sender, content FROM memory ORDER BY id")
 }
 
@@ -24,7 +26,7 @@ async fn each_message_to_the_webhook_is_kept_under_a_key_of_its_own() {
     for key in [None, None, Some("order-1")] {
         gateway.client.post(&token, key, "hello").await;
     }
-    assert_eq!(kept(&gateway), ["conversation|webhook|token:1|hello"; 3].join("\n"));
+    assert_eq!(kept(&gateway).await, ["conversation|webhook|token:1|hello"; 3].join("\n"));
     let hex = |digits: usize| "[0-9a-f]".repeat(digits);
     let pattern = format!("webhook_msg_{}-{}-{}-{}-{}", hex(8), hex(4), hex(4), hex(4), hex(12));
     assert_eq!(
@@ -43,7 +45,7 @@ async fn a_retry_after_a_failure_is_kept_once_and_so_is_a_replay() {
         assert_eq!(gateway.client.post("", Some("order-1"), "hello").await.status, 500);
     }
     assert_eq!(
-        kept(&gateway),
+        kept(&gateway).await,
         "conversation|webhook|addr:127.0.0.1|hello",
         "what failed was said all the same"
     );
@@ -51,10 +53,10 @@ async fn a_retry_after_a_failure_is_kept_once_and_so_is_a_replay() {
     for _ in 0..2 {
         assert_eq!(gateway.client.post("", Some("order-1"), "hello").await.status, 200);
     }
-    assert_eq!(kept(&gateway), "conversation|webhook|addr:127.0.0.1|hello");
+    assert_eq!(kept(&gateway).await, "conversation|webhook|addr:127.0.0.1|hello");
     assert_eq!(gateway.sql("SELECT count(*) FROM message"), "3", "each try is on record");
     gateway.client.post("", Some("order-2"), "hello").await;
-    assert_eq!(gateway.sql("SELECT count(*) FROM memory"), "2");
+    assert_eq!(kept(&gateway).await, ["conversation|webhook|addr:127.0.0.1|hello"; 2].join("\n"));
 }
 
 #[tokio::test]
@@ -67,7 +69,7 @@ async fn what_is_refused_is_not_kept() {
     assert_eq!(gateway.client.post(&token, None, "two").await.status, 503);
     gateway.model.release();
     assert_eq!(held.await.unwrap().unwrap().status, 200);
-    assert_eq!(kept(&gateway), "conversation|webhook|token:1|held");
+    assert_eq!(kept(&gateway).await, "conversation|webhook|token:1|held");
 }
 
 /// Failures 12 and 14: a redelivery was stored again.
@@ -86,6 +88,7 @@ async fn messages_of_channels_are_kept_by_sender_and_id_once() {
     let payload = talk_payload("room1", 7, "alice", "from talk");
     client.send(talk_call(client, &payload, &"r".repeat(64))).await;
     platform.wait_for_texts(3).await;
+    gateway.remember().await;
     assert_eq!(
         gateway.sql("SELECT key, category, content FROM memory ORDER BY id"),
         "whatsapp_+1555_wamid.1|conversation|from whatsapp\n\
@@ -103,7 +106,48 @@ async fn nothing_is_kept_where_that_is_switched_off() {
     gateway.client.post("", None, "hello").await;
     say(&gateway.client, "wamid.1", "1555", "hello").await;
     platform.wait_for_texts(1).await;
-    assert_eq!(gateway.sql("SELECT count(*) FROM memory"), "0");
+    assert_eq!(kept(&gateway).await, "");
+}
+
+/// The setting that counts is that of the moment at which a message came.
+#[tokio::test]
+async fn what_was_said_before_that_was_switched_off_or_on_is_kept_as_it_was_then() {
+    let gateway = Gateway::start_with(&[OPEN]).await;
+    gateway.client.post("", None, "on").await;
+    let gateway = gateway.restart_with(&[OPEN, ("memory.auto_save", "false")]).await;
+    gateway.client.post("", None, "off").await;
+    let gateway = gateway.restart_with(&[OPEN]).await;
+    gateway.client.post("", None, "on again").await;
+    let all = ["on", "on again"].map(|text| format!("conversation|webhook|addr:127.0.0.1|{text}"));
+    assert_eq!(kept(&gateway).await, all.join("\n"));
+}
+
+/// Memory is told of each number of a message once, so none is given to a second message.
+#[tokio::test]
+async fn what_is_said_after_the_newest_messages_were_deleted_is_kept_too() {
+    let gateway = Gateway::start_with(&[OPEN]).await;
+    gateway.client.post("", None, "one").await;
+    gateway.remember().await;
+    gateway.sql("DELETE FROM message");
+    let gateway = gateway.restart_with(&[OPEN]).await;
+    gateway.client.post("", None, "two").await;
+    let all = ["one", "two"].map(|text| format!("conversation|webhook|addr:127.0.0.1|{text}"));
+    assert_eq!(kept(&gateway).await, all.join("\n"));
+}
+
+/// Messages may be kept for a shorter time than memory, or in a smaller number.
+#[tokio::test]
+async fn a_message_is_not_forgotten_before_it_is_in_memory() {
+    let settings = [OPEN, ("database.message_max_rows", "1"), ("gateway.webhook_rate_limit_per_minute", "0")];
+    let gateway = Gateway::start_with(&settings).await;
+    for n in 0..5 {
+        gateway.client.post("", None, &format!("m{n}")).await;
+    }
+    gateway.sweep().await;
+    gateway.remember().await;
+    assert_eq!(gateway.sql("SELECT group_concat(content) FROM memory"), "m0,m1,m2,m3,m4");
+    gateway.sweep().await;
+    assert_eq!(gateway.sql("SELECT group_concat(text) FROM message"), "m4");
 }
 
 fn search(gateway: &Gateway, arguments: &[&str]) -> Vec<Value> {
@@ -145,6 +189,14 @@ async fn what_was_said_is_found_by_its_words_beside_the_running_server() {
     assert!(few.out.contains("webhook") && few.out.lines().count() == 2, "{few:?}");
 }
 
+/// Puts something into memory.
+fn by_hand(content: &str) -> String {
+    format!(
+        "INSERT INTO memory (key, category, channel, sender, content, created_at_ms)
+         VALUES ('by-hand', 'core', 'webhook', 'me', '{content}', 1)"
+    )
+}
+
 /// An operator's edit holds: also in the full text, whatever of it was there already.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edit_by_hand_is_an_edit_of_the_full_text() {
@@ -153,10 +205,10 @@ async fn an_edit_by_hand_is_an_edit_of_the_full_text() {
         gateway.client.post("", None, text).await;
     }
     assert_eq!(contents(&gateway, &["gamma"]), ["gamma"]); // all three are in the full text now
-    gateway.client.post("", None, "delta").await; // this one is not, until somebody looks
+    gateway.sql(&by_hand("delta")); // this one is not, until somebody looks
     gateway.sql("DELETE FROM memory WHERE content IN ('gamma', 'delta')");
     gateway.sql("UPDATE memory SET content = 'omega' WHERE content = 'beta'");
-    gateway.sql("INSERT INTO memory (key, category, channel, sender, content, created_at_ms) VALUES ('by-hand', 'core', 'webhook', 'me', 'epsilon', 1)");
+    gateway.sql(&by_hand("epsilon"));
     for (word, found) in [("alpha", 1), ("beta", 0), ("gamma", 0), ("delta", 0), ("omega", 1), ("epsilon", 1)]
     {
         assert_eq!(contents(&gateway, &[word]).len(), found, "{word}");
@@ -166,7 +218,6 @@ async fn an_edit_by_hand_is_an_edit_of_the_full_text() {
     // Whatever is said of how far it is, nothing is in it twice.
     for odd in [
         "UPDATE memory_progress SET indexed_to = 0",
-        "DELETE FROM memory_progress",
         "INSERT INTO memory_text (memory_text) VALUES ('rebuild'); UPDATE memory_progress SET indexed_to = 1",
     ] {
         gateway.sql(odd);
@@ -191,10 +242,12 @@ async fn memory_is_kept_for_as_long_and_as_much_as_configured() {
     for n in 0..5 {
         gateway.client.post("", None, &format!("m{n}")).await;
     }
+    gateway.remember().await;
     gateway.sweep().await;
     assert_eq!(gateway.sql("SELECT group_concat(content) FROM memory"), "m2,m3,m4");
     gateway.clock.advance(Duration::from_hours(9 * 24));
     gateway.client.post("", None, "young").await;
+    gateway.remember().await;
     gateway.clock.advance(Duration::from_hours(24));
     gateway.sweep().await;
     assert_eq!(gateway.sql("SELECT group_concat(content) FROM memory"), "young");

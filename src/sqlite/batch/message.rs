@@ -1,4 +1,4 @@
-//! The messages of turns, and what is remembered of them.
+//! The messages of turns.
 
 use rusqlite::types::Null;
 use sqlx::SqliteConnection;
@@ -62,42 +62,27 @@ pub(super) async fn conversations_of(
 pub(super) const INSERT_MESSAGES: RowsStatement = RowsStatement {
     head: "INSERT INTO message (id, received_at_ms, channel, sender, idempotency_key, text, state, attempts, run_id, answer,
                                 model, error_class, finished_at_ms, provider, provider_calls, provider_ms, prompt_tokens,
-                                completion_tokens, conversation_id)
+                                completion_tokens, conversation_id, to_remember)
            VALUES ",
-    row: "(?, ?, 'webhook', ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    row: "(?, ?, 'webhook', ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     tail: "",
 };
 
 /// Messages whose claim is not on disk yet.
-pub(super) fn insert_messages(statements: &mut Statements<'_>, run_id: i64, rows: &[Row<'_>]) -> Done {
+pub(super) fn insert_messages(
+    statements: &mut Statements<'_>,
+    rows: &[Row<'_>],
+    run_id: i64,
+    saves_memory: bool,
+) -> Done {
+    let to_remember = saves_memory.then_some(1);
     let new: Vec<_> = rows.iter().filter(|row| row.turn.id.is_none()).collect();
     statements.execute_rows(&INSERT_MESSAGES, &new, |arguments, row| {
         let Row { turn, numbers: Numbers { id, owner, conversation, .. } } = row;
         arguments.bind(id.0).bind(turn.claimed_at.0).bind(owner).bind(turn.key());
         arguments.bind(turn.text.as_str()).bind(turn.state()).bind(run_id);
         bind_end(arguments, turn);
-        arguments.bind(conversation.map(|id| id.0));
-    })
-}
-
-/// What was said before, in a message with the same key that failed, is not kept again.
-pub(super) const SAVE_MEMORY: RowsStatement = RowsStatement {
-    head: "INSERT INTO memory (key, category, channel, sender, content, created_at_ms)
-           SELECT column1, 'conversation', 'webhook', column2, column3, column4 FROM (VALUES ",
-    row: "(?, ?, ?, ?, ?, ?)",
-    tail: ") WHERE NOT EXISTS (SELECT 1 FROM message AS m
-                            WHERE m.state = 'failed' AND m.idempotency_key = column5 AND m.sender = column2
-                              AND m.id <> column6 AND m.text = column3)",
-};
-
-/// Keeps what the messages say.
-pub(super) fn save_memory(statements: &mut Statements<'_>, rows: &[Row<'_>]) -> Done {
-    let new = rows.iter().filter(|row| row.turn.id.is_none());
-    let saved: Vec<_> = new.filter_map(|row| Some((row, row.turn.memory?))).collect();
-    statements.execute_rows(&SAVE_MEMORY, &saved, |arguments, (row, key)| {
-        let Row { turn, numbers: Numbers { id, owner, .. } } = row;
-        arguments.bind(key.to_string()).bind(owner).bind(turn.text.as_str());
-        arguments.bind(turn.claimed_at.0).bind(turn.key()).bind(id.0);
+        arguments.bind(conversation.map(|id| id.0)).bind(to_remember);
     })
 }
 

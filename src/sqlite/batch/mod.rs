@@ -25,7 +25,6 @@ use crate::{
         conversation::SessionId,
         id::MessageId,
         idempotency::BodyHash,
-        memory::MemoryKey,
         message::MessageText,
         rate::{RateClient, RateTable, Scope},
         time::Millis,
@@ -50,7 +49,6 @@ pub(super) struct TurnCommand {
     pub(super) key_id: Option<KeyId>,
     pub(super) body_hash: Option<BodyHash>,
     pub(super) session: Option<SessionId>,
-    pub(super) memory: Option<MemoryKey>,
     pub(super) text: Arc<MessageText>,
     pub(super) claimed_at: Millis,
     /// The row, if the claim is already on disk.
@@ -81,7 +79,6 @@ impl TurnCommand {
             key_id: turn.key.as_ref().map(|(key, _)| (turn.owner, key.clone())),
             body_hash: turn.key.as_ref().map(|(_, body)| *body),
             session: turn.session.clone(),
-            memory: turn.memory,
             text: Arc::clone(&turn.text),
             claimed_at: lease.claimed_at,
             id: lease.id,
@@ -181,6 +178,7 @@ pub(super) struct Planned {
     numbers: Vec<Numbers>, // of each turn
     last_to_go: Vec<(Arc<str>, i64)>,
     run_id: i64,
+    saves_memory: bool,
 }
 
 impl Planned {
@@ -207,8 +205,7 @@ impl Planned {
         write_hits(statements, &self.hits)?;
         let turns = self.turns.iter().zip(&self.numbers);
         let rows: Vec<_> = turns.map(|(turn, numbers)| Row { turn, numbers }).collect();
-        message::insert_messages(statements, self.run_id, &rows)?;
-        message::save_memory(statements, &rows)?;
+        message::insert_messages(statements, &rows, self.run_id, self.saves_memory)?;
         message::update_messages(statements, &rows)?;
         key::insert_keys(statements, &rows)?;
         key::answer_keys(statements, &rows)?;
@@ -225,10 +222,9 @@ pub(super) struct Context<'a> {
 
 /// All statements with rows.
 #[cfg(test)]
-pub(super) const STATEMENTS: [&RowsStatement; 8] = [
+pub(super) const STATEMENTS: [&RowsStatement; 7] = [
     &INSERT_HITS,
     &message::INSERT_MESSAGES,
-    &message::SAVE_MEMORY,
     &message::UPDATE_MESSAGES,
     &key::INSERT_KEYS,
     &key::ANSWER_KEYS,

@@ -117,7 +117,14 @@ impl BatchState {
         });
         let numbers: Vec<_> = numbers.collect();
         let last_to_go = self.drop_too_many(context.limits.keys_per_owner, &turns, &numbers);
-        Ok(Planned { hits, turns, numbers, last_to_go, run_id: context.run_id })
+        Ok(Planned {
+            hits,
+            turns,
+            numbers,
+            last_to_go,
+            run_id: context.run_id,
+            saves_memory: context.limits.saves_memory,
+        })
     }
 
     /// The numbers of the next `count` messages.
@@ -132,10 +139,11 @@ impl BatchState {
 
     async fn read_next_message(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         if self.next_message.is_none() {
-            // A key keeps the number of its message, also of one that was deleted by hand.
+            // A key keeps the number of its message, also of one that was deleted by hand; and memory is told of each number once.
             let newest = sqlx::query!(
                 r#"SELECT max(coalesce((SELECT max(id) FROM message), 0),
-                              coalesce((SELECT max(message_id) FROM idempotency_key), 0)) AS "id!: i64""#
+                              coalesce((SELECT max(message_id) FROM idempotency_key), 0),
+                              coalesce((SELECT remembered_to FROM memory_progress), 0)) AS "id!: i64""#
             );
             let newest = newest.fetch_one(conn).await?.id.max(self.highest_message);
             self.next_message = Some(newest.saturating_add(1));

@@ -9,7 +9,6 @@ use crate::{
     domain::{
         channel::{ChannelKind, Content, Inbound, StatusUpdate},
         id::{ConversationId, MessageId},
-        memory::CONVERSATION,
         time::Millis,
     },
     repository::{AcceptOutcome, NewCall, StoreError},
@@ -222,43 +221,22 @@ async fn insert_messages(
         return Ok(());
     }
     let (json, blob) = rows.finish();
+    let to_remember = context.limits.saves_memory.then_some(1);
     sqlx::query!(
         "INSERT INTO message (id, received_at_ms, channel, sender, platform_id, reply_to, conversation_id, text,
-                              state, attempts, run_id)
+                              state, attempts, run_id, to_remember)
          SELECT r.value ->> 0, r.value ->> 1,
                 CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT),
                 CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT),
                 CAST(substr(?2, r.value ->> 6, r.value ->> 7) AS TEXT),
                 CAST(substr(?2, r.value ->> 8, r.value ->> 9) AS TEXT), r.value ->> 10,
                 CAST(substr(?2, r.value ->> 11, r.value ->> 12) AS TEXT),
-                'accepted', 0, ?3
+                'accepted', 0, ?3, ?4
          FROM jsonb_each(?1) AS r WHERE true",
         json,
         blob,
-        context.run_id
-    )
-    .execute(&mut *conn)
-    .await?;
-    if context.limits.saves_memory {
-        save_memory(conn, json, blob).await?;
-    }
-    Ok(())
-}
-
-/// Keeps what the messages say, from the rows that they were inserted with.
-async fn save_memory(conn: &mut SqliteConnection, json: String, blob: Vec<u8>) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "INSERT INTO memory (key, category, channel, sender, content, created_at_ms)
-         SELECT CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT) || '_'
-                    || CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT) || '_'
-                    || CAST(substr(?2, r.value ->> 6, r.value ->> 7) AS TEXT), ?3,
-                CAST(substr(?2, r.value ->> 2, r.value ->> 3) AS TEXT),
-                CAST(substr(?2, r.value ->> 4, r.value ->> 5) AS TEXT),
-                CAST(substr(?2, r.value ->> 11, r.value ->> 12) AS TEXT), r.value ->> 1
-         FROM jsonb_each(?1) AS r WHERE r.value ->> 12 > 0",
-        json,
-        blob,
-        CONVERSATION
+        context.run_id,
+        to_remember
     )
     .execute(conn)
     .await?;

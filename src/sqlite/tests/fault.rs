@@ -121,10 +121,11 @@ enum UseCase {
     Answered,
     Sent,
     Import,
+    Remember,
     Sweep,
 }
 
-const ALL: [UseCase; 15] = [
+const ALL: [UseCase; 16] = [
     UseCase::Count,
     UseCase::Begin,
     UseCase::Settle,
@@ -139,6 +140,7 @@ const ALL: [UseCase; 15] = [
     UseCase::Answered,
     UseCase::Sent,
     UseCase::Import,
+    UseCase::Remember,
     UseCase::Sweep,
 ];
 
@@ -214,7 +216,6 @@ impl Bench {
             owner: Owner::Token(TokenId(1)),
             key: Some((key, BodyHash([0; 32]))),
             session,
-            memory: None,
             text: Arc::new(MessageText::new("hello".into()).unwrap()),
             hit: Some(self.hit(Scope::Webhook)),
         });
@@ -290,6 +291,7 @@ impl Bench {
                     prepared.answer = Some(job);
                 }
             }
+            UseCase::Remember => _ = self.accept().await.unwrap(),
             _ => {}
         }
         prepared
@@ -345,6 +347,7 @@ impl Bench {
                 let hash = TokenHash::of(format!("import-{}", self.number).as_bytes());
                 store.import(vec![hash], NOW).await.map(|new| assert_eq!(new, 1))
             }
+            UseCase::Remember => store.remember_once().await.map(|rest| assert!(rest.is_some())),
             UseCase::Sweep => store.sweep_once().await.map(drop),
         }
     }

@@ -172,7 +172,6 @@ async fn turn(
         owner: Owner::Token(TokenId(1)),
         key: Some((IdempotencyKey::parse(KEYS[key].as_bytes()).unwrap(), BodyHash([0; 32]))),
         session: None,
-        memory: None,
         text: Arc::new(MessageText::new(format!("{} {number}", KEYS[key])).unwrap()),
         hit: Some(hit(store, log)),
     });

@@ -31,7 +31,6 @@ fn turn(key: &str) -> Box<NewTurn> {
         owner: id(key).0,
         key: Some((id(key).1, BodyHash([0; 32]))),
         session: None,
-        memory: None,
         text: Arc::new(MessageText::new("hello".to_owned()).unwrap()),
         hit: None,
     })

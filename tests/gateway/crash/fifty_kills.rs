@@ -66,7 +66,7 @@ async fn after_fifty_kills_under_load_every_promise_holds() {
 
     load.ledger().check_limit(LIMIT);
     check::check_sessions(&load.ledger().messages, &model);
-    check::check_memory(&process);
+    check::check_memory(&process).await;
     platform::check(&load, &process, &platform);
     pairing::check(&load, &process).await;
     let checked = run_to_its_end(moorgate(folder.path()).args(["db", "check"]));

@@ -92,7 +92,7 @@ const REFUSED: [(&str, &str); 34] = [
 const KEY_IS_FIXED: &str = "an idempotency key keeps its owner, its name and its message: delete it";
 
 /// More of them, on columns that several rules are about.
-const REFUSED_TOO: [(&str, &str); 6] = [
+const REFUSED_TOO: [(&str, &str); 8] = [
     ("UPDATE idempotency_key SET message_id = 50", KEY_IS_FIXED),
     ("UPDATE idempotency_key SET owner = 'token:9'", KEY_IS_FIXED),
     ("DELETE FROM server_run WHERE id = (SELECT max(id) FROM server_run)", RUN),
@@ -101,6 +101,14 @@ const REFUSED_TOO: [(&str, &str); 6] = [
     (
         "UPDATE token_import SET token_hash = printf('%064d', 7)",
         "token_import.token_hash does not change: insert a new row",
+    ),
+    (
+        "DELETE FROM memory_progress",
+        "memory_progress keeps its row: it says how far memory and its full text have come",
+    ),
+    (
+        "UPDATE memory_progress SET remembered_to = remembered_to - 1",
+        "memory_progress.remembered_to does not go back: what was said would be remembered twice",
     ),
 ];
 

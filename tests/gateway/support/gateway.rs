@@ -160,6 +160,11 @@ impl Gateway {
         self.app.as_ref().unwrap().sweep().await.unwrap();
     }
 
+    /// Puts what was said into memory.
+    pub async fn remember(&self) {
+        self.app.as_ref().unwrap().remember().await.unwrap();
+    }
+
     /// What breaks a promise in the database.
     pub async fn findings(&self) -> Vec<Finding> {
         check(&database_settings(&self.config), &|_| ()).await.unwrap().findings

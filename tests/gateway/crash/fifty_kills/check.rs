@@ -9,6 +9,7 @@ use super::{
 };
 use crate::support::{
     client::Client, gateway::sqlite3, model_server::ModelServer, process::Process, random::Random,
+    wait::until_query,
 };
 
 /// Earlier answers that are asked for again after each kill.
@@ -107,8 +108,9 @@ pub fn check_sessions(messages: &[Message], model: &ModelServer) {
     assert!(told_any, "no session had two turns");
 }
 
-/// What was said is remembered once, with its message.
-pub fn check_memory(process: &Process) {
+/// What was said is remembered once.
+pub async fn check_memory(process: &Process) {
+    until_query(&process.database, "SELECT still_to_do FROM v_memory_progress", "0").await;
     let counts =
         "SELECT (SELECT count(DISTINCT text) FROM message), count(*), count(DISTINCT content) FROM memory";
     let counts = sqlite3(&process.database, counts);
