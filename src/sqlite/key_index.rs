@@ -2,7 +2,7 @@
 //! the database no index of keys.
 //!
 //! A hash table of eight bytes a key: 22 bits of its hash, beside the ten that choose its small table, and the number of its
-//! message. "Nowhere" is certain. A message that is named has the key, or had it, or has another one with the same bits. Several
+//! message. That a key is new is certain. A message that is named has the key, or had it, or has another one with the same bits. Several
 //! are named where a key was used again after it had gone from the record.
 //!
 //! The table is many small ones, each of which grows by itself, so that nobody waits while a big one is copied. What is in parts
@@ -26,8 +26,6 @@ const ALWAYS_ROOM: usize = 1 << 16;
 /// Where a key may be on record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Places {
-    /// It is certainly new.
-    Nowhere,
     /// With one of these messages, or nowhere.
     Messages(Vec<i64>),
     /// With any message, or nowhere.
@@ -76,17 +74,17 @@ impl KeyIndex {
         }
     }
 
-    /// Where a key may be on record.
-    pub(super) fn find(&self, key: (Owner, &str)) -> Places {
+    /// Where a key may be on record; `None`: it is certainly new.
+    pub(super) fn find(&self, key: (Owner, &str)) -> Option<Places> {
         let hash = self.hasher.hash_one(key);
         let mut messages = Vec::new();
         for entry in self.tables[table_of(hash)].find(Entry::new(hash, Entry::ANYWHERE)) {
             match entry.message() {
                 Some(message) => messages.push(message),
-                None => return Places::Anywhere,
+                None => return Some(Places::Anywhere),
             }
         }
-        if messages.is_empty() { Places::Nowhere } else { Places::Messages(messages) }
+        (!messages.is_empty()).then_some(Places::Messages(messages))
     }
 
     /// Nothing is on record any more under the numbers of these messages, with which a key may have been.
@@ -249,7 +247,7 @@ mod tests {
         index.add((OWNER, &key.to_string()), message);
     }
 
-    fn find(index: &KeyIndex, key: u32) -> Places {
+    fn find(index: &KeyIndex, key: u32) -> Option<Places> {
         index.find((OWNER, &key.to_string()))
     }
 
@@ -270,13 +268,15 @@ mod tests {
             assert_eq!(index.entries, keys as usize, "a key that is added again takes no room");
             let mut ambiguous = 0;
             for key in 0..keys {
-                let Places::Messages(messages) = find(&index, key) else { panic!("{key} is on record") };
+                let Some(Places::Messages(messages)) = find(&index, key) else {
+                    panic!("{key} is on record")
+                };
                 assert!(messages.contains(&i64::from(key)));
                 ambiguous += usize::from(messages.len() > 1);
             }
             // Of a thousand in one table one in 4,000 has the bits of another one.
             assert!(ambiguous < 1 + keys as usize / 2000, "{ambiguous} of {keys}");
-            let maybes = (keys..keys + 100_000).filter(|key| find(&index, *key) != Places::Nowhere).count();
+            let maybes = (keys..keys + 100_000).filter(|key| find(&index, *key).is_some()).count();
             assert!(maybes < 50, "{maybes} of 100,000");
             let bytes = bytes(&index);
             assert!(bytes <= (keys as usize * 16).max(1 << 20), "{bytes} bytes for {keys} keys");
@@ -287,7 +287,7 @@ mod tests {
     fn the_keys_of_one_owner_are_not_anothers() {
         let mut index = KeyIndex::default();
         add(&mut index, 1, 7);
-        assert_eq!(index.find((Owner::Token(TokenId(2)), "1")), Places::Nowhere);
+        assert_eq!(index.find((Owner::Token(TokenId(2)), "1")), None);
     }
 
     #[test]
@@ -296,24 +296,24 @@ mod tests {
         for message in [7, 3, 7] {
             add(&mut index, 1, message);
         }
-        assert_eq!(find(&index, 1), Places::Messages(vec![7, 3]));
+        assert_eq!(find(&index, 1), Some(Places::Messages(vec![7, 3])));
     }
 
     #[test]
     fn a_key_whose_message_is_unknown_or_beyond_all_bounds_may_be_anywhere() {
         let mut index = KeyIndex::default();
         index.add_anywhere((OWNER, "lost"));
-        assert_eq!(index.find((OWNER, "lost")), Places::Anywhere);
+        assert_eq!(index.find((OWNER, "lost")), Some(Places::Anywhere));
         for (key, message) in [(1, i64::MIN), (2, -1), (3, i64::MAX), (4, (1 << 42) - 2)] {
             add(&mut index, key, message);
-            assert_eq!(find(&index, key), Places::Anywhere, "{message}");
+            assert_eq!(find(&index, key), Some(Places::Anywhere), "{message}");
         }
         for (key, message) in [(5, 0), (6, (1 << 42) - 3)] {
             add(&mut index, key, message);
-            assert_eq!(find(&index, key), Places::Messages(vec![message]));
+            assert_eq!(find(&index, key), Some(Places::Messages(vec![message])));
         }
         forget(&mut index, &[], i64::MAX);
-        assert_eq!((find(&index, 3), find(&index, 5)), (Places::Anywhere, Places::Nowhere));
+        assert_eq!((find(&index, 3), find(&index, 5)), (Some(Places::Anywhere), None));
     }
 
     #[test]
@@ -324,9 +324,9 @@ mod tests {
         index.add_anywhere((OWNER, "lost"));
         index.remove((OWNER, "1"), &[1, 3, 4, 9]);
         index.remove((OWNER, "lost"), &[3]);
-        assert_eq!(find(&index, 1), Places::Messages(vec![2, 5]));
-        assert_eq!(find(&index, 2), Places::Messages(vec![3]), "it is another's");
-        assert_eq!((index.find((OWNER, "lost")), index.entries), (Places::Anywhere, 4));
+        assert_eq!(find(&index, 1), Some(Places::Messages(vec![2, 5])));
+        assert_eq!(find(&index, 2), Some(Places::Messages(vec![3])), "it is another's");
+        assert_eq!((index.find((OWNER, "lost")), index.entries), (Some(Places::Anywhere), 4));
     }
 
     #[test]
@@ -341,7 +341,7 @@ mod tests {
         forget(&mut index, &[2, 60], 62);
         assert_eq!(index.entries, 4 * 1024);
         for (key, is_left) in [(1024, false), (2048, true), (61_439, false), (61_440, true), (65_535, true)] {
-            assert_eq!(find(&index, key) != Places::Nowhere, is_left, "{key}");
+            assert_eq!(find(&index, key).is_some(), is_left, "{key}");
         }
         assert!(bytes(&index) <= 1 << 20, "its room is given back");
         (1_000_000..1_061_440).for_each(|key| add(&mut index, key, i64::from(key)));
@@ -355,7 +355,7 @@ mod tests {
         assert_eq!(index.newest_written(), i64::MIN, "read, not written");
         index.add_written((OWNER, "2"), MessageId(5000));
         index.add_written((OWNER, "3"), MessageId(2000));
-        assert_eq!((index.newest_written(), find(&index, 3)), (4, Places::Messages(vec![2000])));
+        assert_eq!((index.newest_written(), find(&index, 3)), (4, Some(Places::Messages(vec![2000]))));
     }
 
     proptest! {
@@ -379,7 +379,7 @@ mod tests {
             }
             prop_assert_eq!(index.entries, on_record.len(), "no two have the same bits and the same message");
             for (key, message) in on_record {
-                let Places::Messages(messages) = find(&index, key) else { return Err(TestCaseError::fail("nowhere")) };
+                let Some(Places::Messages(messages)) = find(&index, key) else { return Err(TestCaseError::fail("nowhere")) };
                 prop_assert!(messages.contains(&message));
             }
         }

@@ -2,6 +2,8 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use tokio::{sync::Notify, time::Instant};
+
 use super::{Shared, error::store_error, key_index::Places, memory::KeyId};
 use crate::{
     domain::{
@@ -18,6 +20,10 @@ const FEW_PLACES: usize = 8;
 
 /// The pause before keys on record are read again, after that failed.
 const PAUSE_OF_KEYS: Duration = Duration::from_secs(1);
+
+/// How many times longer than reading the keys takes they are not read again, whatever is edited: where there are ten million, an edit
+/// each second would keep a processor busy for good.
+const REST: u32 = 19;
 
 /// How long a request waits until all keys on record have been read after a start.
 const WAIT_FOR_KEYS: Duration = Duration::from_secs(10);
@@ -40,15 +46,19 @@ impl Shared {
     }
 
     async fn keep_keys_until_edited(&self) -> Result<(), sqlx::Error> {
+        let begun = Instant::now();
         self.read_keys().await?;
         self.memory.keys_are_read();
+        let rested = Instant::now() + begun.elapsed() * REST;
         loop {
             self.forget_keys().await?;
             tokio::select! {
-                () = self.edited.notified() => return Ok(()),
+                () = self.edited.notified() => break,
                 () = self.memory.until_keys_are_crowded() => {}
             }
         }
+        wait_until(rested, &self.edited, || self.closing.load(Ordering::Relaxed)).await;
+        Ok(())
     }
 
     /// Puts all keys on record into the index. A key that is deleted by hand later is found to be free when it is used.
@@ -142,18 +152,26 @@ impl Shared {
 
     /// Looks a key up where it may be.
     pub(super) async fn find_key(&self, id: &KeyId, places: Places) -> Result<Option<KeyRecord>, StoreError> {
-        let (owner, key) = id;
-        let failed = |error| store_error(&error);
-        let (owner_text, key_text) = (owner.to_string(), key.as_str());
         let _span = trace::read("key");
+        let owner = id.0.to_string();
         let messages = match places {
-            Places::Nowhere => return Ok(None), // nobody asks then
-            Places::Messages(messages) if messages.len() <= FEW_PLACES => messages,
-            Places::Messages(messages) => self.still_on_record(id, messages).await.map_err(failed)?,
-            Places::Anywhere => self.search_key(&owner_text, key_text).await.map_err(failed)?,
+            Places::Messages(messages) if messages.len() <= FEW_PLACES => Ok(messages),
+            Places::Messages(messages) => self.still_on_record(id, messages).await,
+            Places::Anywhere => self.search_key(&owner, id.1.as_str()).await,
         };
-        let messages = serde_json::Value::from(messages).to_string();
+        let messages = messages.map_err(|error| store_error(&error))?;
+        self.newest_record(&owner, id.1.as_str(), &messages).await
+    }
+
+    /// The newest record of a key under the numbers of these messages.
+    async fn newest_record(
+        &self,
+        owner: &str,
+        key: &str,
+        messages: &[i64],
+    ) -> Result<Option<KeyRecord>, StoreError> {
         scope::count_query();
+        let messages = serde_json::Value::from(messages).to_string();
         let row = sqlx::query!(
             r#"SELECT k.body_hash AS "body_hash!: Vec<u8>", k.answered_at_ms AS "answered_at_ms: i64",
                       m.received_at_ms AS "received_at_ms: i64", m.answer AS "answer: String", m.model AS "model: String"
@@ -165,23 +183,18 @@ impl Shared {
                         SELECT max(n.message_id) FROM json_each(?3) AS place
                             CROSS JOIN idempotency_key AS n ON n.message_id = place.value
                         WHERE n.key = ?2 AND n.owner = ?1)"#,
-            owner_text,
-            key_text,
+            owner,
+            key,
             messages
-        )
-        .fetch_optional(&self.reads)
-        .await
-        .map_err(failed)?;
+        );
+        let row = row.fetch_optional(&self.reads).await.map_err(|error| store_error(&error))?;
         // A key whose message was deleted, or ended, by hand is free.
         let Some((row, received_at)) = row.and_then(|row| row.received_at_ms.map(|at| (row, Millis(at))))
         else {
             return Ok(None);
         };
-        let corrupt = |column| StoreError::Corrupt {
-            table: "idempotency_key",
-            column,
-            key: format!("{owner_text} {key_text}"),
-        };
+        let corrupt =
+            |column| StoreError::Corrupt { table: "idempotency_key", column, key: format!("{owner} {key}") };
         let body_hash = BodyHash(row.body_hash.try_into().map_err(|_| corrupt("body_hash"))?);
         let progress = match (row.answered_at_ms, row.answer) {
             (Some(at), Some(text)) => KeyProgress::Answered(
@@ -192,5 +205,35 @@ impl Shared {
             (Some(_), None) => return Err(corrupt("message_id")),
         };
         Ok(Some(KeyRecord { body_hash, progress }))
+    }
+}
+
+/// Waits until that moment, or until something is told for which `ends` holds.
+async fn wait_until(moment: Instant, told: &Notify, ends: impl Fn() -> bool) {
+    while !ends() && tokio::time::timeout_at(moment, told.notified()).await.is_ok() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_told_ends_the_wait_if_it_is_the_end_alone() {
+        let (told, end) = (Notify::new(), AtomicBool::new(false));
+        let begun = Instant::now();
+        let waits = wait_until(begun + Duration::from_secs(10), &told, || end.load(Ordering::Relaxed));
+        let tells = async {
+            for _ in 0..3 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                told.notify_one();
+            }
+        };
+        tokio::join!(waits, tells);
+        assert_eq!(begun.elapsed(), Duration::from_secs(10));
+        end.store(true, Ordering::Relaxed);
+        wait_until(begun + Duration::from_secs(20), &told, || end.load(Ordering::Relaxed)).await;
+        assert_eq!(begun.elapsed(), Duration::from_secs(10));
     }
 }

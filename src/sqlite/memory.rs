@@ -181,8 +181,8 @@ impl Memory {
             return KeyState::NotRead;
         }
         let (stage, answer) = match keys.on_record.find(named(id)) {
-            Places::Nowhere => (Stage::Claimed, KeyState::Taken),
-            places => (Stage::LookedUp, KeyState::AskTheDatabase(places)),
+            None => (Stage::Claimed, KeyState::Taken),
+            Some(places) => (Stage::LookedUp, KeyState::AskTheDatabase(places)),
         };
         keys.running.insert(id.clone(), Running { body, since: now, stage });
         answer
@@ -247,9 +247,9 @@ impl Memory {
         lock(&self.keys).on_record.remove(named(id), messages);
     }
 
-    /// Where a key may be on record.
+    /// Where a key may be on record, once all keys have been read.
     #[cfg(test)]
-    pub(super) fn places_of(&self, id: &KeyId) -> Option<Places> {
+    pub(super) fn places_of(&self, id: &KeyId) -> Option<Option<Places>> {
         self.keys_are_read.initialized().then(|| lock(&self.keys).on_record.find(named(id)))
     }
 

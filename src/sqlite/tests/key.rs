@@ -113,7 +113,7 @@ async fn a_key_that_is_put_in_by_hand_is_known_like_any_other_edit() {
     let store = open(&folder).await;
     let insert = "INSERT INTO idempotency_key (message_id, owner, key, body_hash, state) VALUES (1, 'token:1', 'key', x'00', 'running')";
     let id = id("key");
-    let until = |places: Places| {
+    let until = |places: Option<Places>| {
         let (memory, id) = (&store.shared.memory, &id);
         let known = async move {
             while memory.places_of(id).as_ref() != Some(&places) {
@@ -122,10 +122,10 @@ async fn a_key_that_is_put_in_by_hand_is_known_like_any_other_edit() {
         };
         tokio::time::timeout(Duration::from_mins(1), known)
     };
-    until(Places::Nowhere).await.unwrap(); // all keys are read, and there are none
+    until(None).await.unwrap(); // all keys are read, and there are none
     let mut other = other(&folder).await;
     sqlx::query(insert).execute(&mut other).await.unwrap();
-    until(Places::Messages(vec![1])).await.unwrap();
+    until(Some(Places::Messages(vec![1]))).await.unwrap();
     store.close().await;
 }
 
@@ -164,17 +164,17 @@ async fn memory_forgets_the_parts_of_which_nothing_is_on_record_any_more() {
     shared.forget_keys().await.unwrap();
     assert_eq!(
         places("key-1024"),
-        Places::Messages(vec![1024]),
+        Some(Places::Messages(vec![1024])),
         "it may have been written after the parts were read"
     );
     memory.give_back_keys([(&id("written"), Some(MessageId(3000)))].into_iter());
     shared.forget_keys().await.unwrap();
-    assert_eq!(places("key-1024"), Places::Nowhere);
-    assert_eq!(places("key-2047"), Places::Nowhere);
+    assert_eq!(places("key-1024"), None);
+    assert_eq!(places("key-2047"), None);
     for message in [1, 1023, 2048, 2500, 3072] {
-        assert_eq!(places(&format!("key-{message}")), Places::Messages(vec![message]), "{message}");
+        assert_eq!(places(&format!("key-{message}")), Some(Places::Messages(vec![message])), "{message}");
     }
-    assert_eq!(places("written"), Places::Messages(vec![3000]));
+    assert_eq!(places("written"), Some(Places::Messages(vec![3000])));
     store.close().await;
 }
 
@@ -213,7 +213,7 @@ async fn a_key_whose_claim_found_no_room_on_the_disk_is_new() {
     };
     assert_eq!(store.begin(&mut lease, Millis(2)).await, Err(StoreError::Full));
     drop(lease);
-    assert_eq!(store.shared.memory.places_of(&id("key")), Some(Places::Nowhere));
+    assert_eq!(store.shared.memory.places_of(&id("key")), Some(None));
     store.shared.step(None, Limit(NO_LIMIT)).await.unwrap();
     assert_eq!(answer_to(&store, "key").await, None);
     store.close().await;
@@ -233,7 +233,7 @@ async fn a_key_that_is_used_again_and_again_is_known_with_few_messages() {
         };
         store.settle(&mut lease, &end, Millis(3)).await.unwrap();
     }
-    let Some(Places::Messages(messages)) = store.shared.memory.places_of(&id("b")) else {
+    let Some(Some(Places::Messages(messages))) = store.shared.memory.places_of(&id("b")) else {
         panic!("it is on record");
     };
     assert!(messages.len() <= 9, "{messages:?}");
