@@ -1,15 +1,12 @@
 //! The full text of memory: what came there lately is put into the index in the background, and a search finishes that first.
 
-use std::{sync::Arc, time::Duration};
-
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
 
-use super::{SqliteStore, command::Step, error::store_error, remember::BYTES};
+use super::{SqliteStore, error::store_error, remember::BYTES};
 use crate::{
     domain::{memory::Memory, time::Millis},
     repository::{MemoryRepository, StoreError},
-    system::SteadyClock,
 };
 
 /// Rows that one step puts into the index at most: with so few it holds up the writer for a fraction of a millisecond, and a row costs
@@ -21,50 +18,31 @@ const MOST_WORDS: usize = 64;
 /// Steps that a search waits for.
 const SEARCH_STEPS: usize = 256;
 
-/// One step.
-pub(super) struct IndexSome {
-    pub(super) clock: Arc<SteadyClock>,
-}
-
-/// What a step came to.
-pub(super) struct Indexed {
-    /// Whether there is more.
-    pub(super) more: bool,
-    /// How long it took.
-    pub(super) took: Duration,
-}
-
-#[async_trait]
-impl Step for IndexSome {
-    type Output = Indexed;
-
-    async fn run(&self, conn: &mut SqliteConnection) -> Result<Indexed, sqlx::Error> {
-        let started = self.clock.monotonic();
-        let next = sqlx::query!(
-            r#"SELECT max(id) FILTER (WHERE fits) AS "last: i64", count(*) AS "rows!: i64",
-                      count(*) FILTER (WHERE fits) AS "fits!: i64"
-               FROM (SELECT id, row_number() OVER (ORDER BY id) = 1
-                                    OR sum(octet_length(content)) OVER (ORDER BY id) <= ?2 AS fits
-                     FROM memory WHERE id > (SELECT indexed_to FROM memory_progress) ORDER BY id LIMIT ?1)"#,
-            ROWS,
-            BYTES
+/// Puts some of memory into the full text. Whether there is more.
+pub(super) async fn index_some(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let next = sqlx::query!(
+        r#"SELECT max(id) FILTER (WHERE fits) AS "last: i64", count(*) AS "rows!: i64",
+                  count(*) FILTER (WHERE fits) AS "fits!: i64"
+           FROM (SELECT id, row_number() OVER (ORDER BY id) = 1
+                                OR sum(octet_length(content)) OVER (ORDER BY id) <= ?2 AS fits
+                 FROM memory WHERE id > (SELECT indexed_to FROM memory_progress) ORDER BY id LIMIT ?1)"#,
+        ROWS,
+        BYTES
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    if let Some(last) = next.last {
+        sqlx::query!(
+            "INSERT INTO memory_text (rowid, content) SELECT m.id, m.content FROM memory AS m
+             WHERE m.id > (SELECT indexed_to FROM memory_progress) AND m.id <= ?1
+               AND NOT EXISTS (SELECT 1 FROM memory_text_docsize AS d WHERE d.id = m.id)",
+            last
         )
-        .fetch_one(&mut *conn)
+        .execute(&mut *conn)
         .await?;
-        if let Some(last) = next.last {
-            sqlx::query!(
-                "INSERT INTO memory_text (rowid, content) SELECT m.id, m.content FROM memory AS m
-                 WHERE m.id > (SELECT indexed_to FROM memory_progress) AND m.id <= ?1
-                   AND NOT EXISTS (SELECT 1 FROM memory_text_docsize AS d WHERE d.id = m.id)",
-                last
-            )
-            .execute(&mut *conn)
-            .await?;
-            sqlx::query!("UPDATE memory_progress SET indexed_to = ?1", last).execute(conn).await?;
-        }
-        let more = next.rows >= ROWS || next.fits < next.rows;
-        Ok(Indexed { more, took: self.clock.monotonic().saturating_sub(started) })
+        sqlx::query!("UPDATE memory_progress SET indexed_to = ?1", last).execute(conn).await?;
     }
+    Ok(next.rows >= ROWS || next.fits < next.rows)
 }
 
 impl SqliteStore {

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
 
-use super::{SqliteStore, command::Step, error::store_error, full_text::IndexSome};
+use super::{SqliteStore, command::Step, error::store_error, full_text::index_some};
 use crate::{
     domain::{memory::CONVERSATION, time::Millis},
     repository::StoreError,
@@ -15,43 +15,59 @@ use crate::{
 
 /// Messages that one step puts into memory at most.
 const MESSAGES: i64 = 1024;
-/// Bytes of texts that a step puts there, or into the full text, unless a single one has more.
+/// Bytes of texts that a step puts there, and into the full text, unless a single one has more.
 pub(super) const BYTES: i64 = 262_144;
 /// How many times longer than a step takes the writer is left alone after it.
 const REST: u32 = 19;
 
-/// Puts what messages say into memory.
+/// Puts what messages say into memory; when all of it is there, some of that into the full text.
 struct RememberSome {
     clock: Arc<SteadyClock>,
 }
 
+/// What a step came to.
+struct Remembered {
+    /// Whether there is more.
+    more: bool,
+    /// How long it took.
+    took: Duration,
+}
+
 #[async_trait]
 impl Step for RememberSome {
-    /// How long it took.
-    type Output = Duration;
+    type Output = Remembered;
 
-    async fn run(&self, conn: &mut SqliteConnection) -> Result<Duration, sqlx::Error> {
+    async fn run(&self, conn: &mut SqliteConnection) -> Result<Remembered, sqlx::Error> {
         let started = self.clock.monotonic();
-        if let Some(last) = last_of_next(conn).await? {
+        let next = next_messages(conn).await?;
+        if let Some(last) = next.last {
             remember_to(conn, last, self.clock.now()).await?;
         }
-        Ok(self.clock.monotonic().saturating_sub(started))
+        let more = next.are_followed || index_some(conn).await?;
+        Ok(Remembered { more, took: self.clock.monotonic().saturating_sub(started) })
     }
 }
 
-/// The last of the messages that a step takes, if there are any.
-async fn last_of_next(conn: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error> {
+/// The messages that a step takes.
+struct Next {
+    /// The last of them, if there are any.
+    last: Option<i64>,
+    /// Whether there are likely more behind them.
+    are_followed: bool,
+}
+
+async fn next_messages(conn: &mut SqliteConnection) -> Result<Next, sqlx::Error> {
     let mut most = MESSAGES;
     loop {
         let next = sqlx::query!(
-            r#"SELECT max(id) AS "last: i64", coalesce(sum(octet_length(text)), 0) AS "bytes!: i64"
+            r#"SELECT max(id) AS "last: i64", count(*) AS "messages!: i64", coalesce(sum(octet_length(text)), 0) AS "bytes!: i64"
                FROM (SELECT id, text FROM message WHERE id > (SELECT remembered_to FROM memory_progress) ORDER BY id LIMIT ?1)"#,
             most
         )
         .fetch_one(&mut *conn)
         .await?;
         if next.bytes <= BYTES || most == 1 {
-            return Ok(next.last);
+            return Ok(Next { last: next.last, are_followed: next.messages == most });
         }
         most /= 2;
     }
@@ -96,28 +112,22 @@ fn name_of_webhook(now: Millis) -> String {
 }
 
 impl SqliteStore {
-    /// Puts some of what was said lately into memory; when all of it is there, some of that into the full text. Returns how long
-    /// the writer is to be left alone if there is more.
+    /// Puts some of what was said lately into memory and its full text. Returns how long the writer is to be left alone if there is
+    /// more.
     ///
     /// # Errors
     /// [`StoreError`] if it takes no writes.
     pub async fn remember_once(&self) -> Result<Option<Duration>, StoreError> {
-        let clock = Arc::clone(&self.shared.clock);
-        let to_do = sqlx::query!(
-            r#"SELECT EXISTS (SELECT 1 FROM message WHERE id > remembered_to) AS "messages!: bool",
-                      EXISTS (SELECT 1 FROM memory WHERE id > indexed_to) AS "texts!: bool" FROM memory_progress"#
+        let to_do = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT 1 FROM message WHERE id > remembered_to)
+                      OR EXISTS (SELECT 1 FROM memory WHERE id > indexed_to) AS "any!: bool" FROM memory_progress"#
         );
-        // Where there is nothing to do, the writer is not asked.
-        let to_do = to_do.fetch_one(&self.shared.reads).await.map_err(|error| store_error(&error))?;
-        if to_do.messages {
-            let took = self.shared.step_of_work(RememberSome { clock }).await?;
-            return Ok(Some(took * REST)); // the full text comes next
+        if !to_do.fetch_one(&self.shared.reads).await.map_err(|error| store_error(&error))? {
+            return Ok(None); // without a transaction of the writer
         }
-        if to_do.texts {
-            let indexed = self.shared.step_of_work(IndexSome { clock }).await?;
-            return Ok(indexed.more.then_some(indexed.took * REST));
-        }
-        Ok(None)
+        let step = RememberSome { clock: Arc::clone(&self.shared.clock) };
+        let done = self.shared.step_of_work(step).await?;
+        Ok(done.more.then_some(done.took * REST))
     }
 }
 

@@ -347,7 +347,7 @@ impl Bench {
                 let hash = TokenHash::of(format!("import-{}", self.number).as_bytes());
                 store.import(vec![hash], NOW).await.map(|new| assert_eq!(new, 1))
             }
-            UseCase::Remember => store.remember_once().await.map(|rest| assert!(rest.is_some())),
+            UseCase::Remember => store.remember_once().await.map(drop),
             UseCase::Sweep => store.sweep_once().await.map(drop),
         }
     }

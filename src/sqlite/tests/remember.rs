@@ -17,7 +17,9 @@ async fn said(folder: &TempDir, lengths: &[i64]) {
 /// How many are in memory after each step.
 async fn after_each_step(store: &SqliteStore) -> Vec<i64> {
     let mut counts = Vec::new();
-    while store.remember_once().await.unwrap().is_some() {
+    let mut more = true;
+    while more {
+        more = store.remember_once().await.unwrap().is_some();
         let count = sqlx::query_scalar("SELECT count(*) FROM memory");
         counts.push(count.fetch_one(&store.shared.reads).await.unwrap());
     }
