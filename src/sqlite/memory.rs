@@ -33,7 +33,7 @@ use crate::domain::{
     time::Millis,
     token::TokenHash,
 };
-use crate::telemetry::Metrics;
+use crate::{repository::StoreError, telemetry::Metrics};
 
 pub(super) struct Memory {
     tokens: RwLock<HashMap<TokenHash, LiveToken>>,
@@ -253,9 +253,16 @@ impl Memory {
         self.keys_are_read.initialized().then(|| lock(&self.keys).on_record.find(named(id)))
     }
 
-    /// The claim of a key is on its way to disk.
-    pub(super) fn claim_is_queued(&self, id: &KeyId) {
-        lock(&self.keys).set_stage(id, Stage::Queued);
+    /// Queues the claim of a key: from then on it is on its way to disk. Nobody learns of either without the other.
+    pub(super) fn queue_claim(
+        &self,
+        id: &KeyId,
+        queue: impl FnOnce() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut keys = lock(&self.keys);
+        queue()?;
+        keys.set_stage(id, Stage::Queued);
+        Ok(())
     }
 
     /// The claim of a key did not come to be on disk, and whoever has the key has it still.

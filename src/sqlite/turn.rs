@@ -188,9 +188,12 @@ impl Shared {
         command.link = span.link();
         let claims = command.id.is_none();
         let whole = claims && command.end.is_some();
-        self.enqueue(Command::Turn(command.into()))?;
-        if let (true, Some((key, _))) = (claims, &lease.turn.key) {
-            self.memory.claim_is_queued(&(lease.turn.owner, key.clone()));
+        let command = Command::Turn(command.into());
+        match &lease.turn.key {
+            Some((key, _)) if claims => {
+                self.memory.queue_claim(&(lease.turn.owner, key.clone()), || self.enqueue(command))?;
+            }
+            _ => self.enqueue(command)?,
         }
         if whole {
             // The caller may stop waiting now: from here on the writer answers for the key.

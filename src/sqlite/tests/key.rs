@@ -254,7 +254,10 @@ async fn a_key_that_is_given_back_is_new_unless_its_claim_may_be_on_record() {
     assert!(matches!(take(), KeyState::Taken));
     memory.give_back_lost_key(&id); // nobody wrote it
     assert!(matches!(take(), KeyState::Taken));
-    memory.claim_is_queued(&id);
+    memory.queue_claim(&id, || Err(StoreError::Busy)).unwrap_err();
+    memory.give_back_lost_key(&id); // it did not come so far
+    assert!(matches!(take(), KeyState::Taken));
+    memory.queue_claim(&id, || Ok(())).unwrap();
     memory.give_back_lost_key(&id);
     assert!(matches!(take(), KeyState::AskTheDatabase(Places::Anywhere)));
     store.close().await;
