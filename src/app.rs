@@ -45,6 +45,10 @@ pub use part::{backup_schedule, database_settings, token_hashes};
 
 /// How long the last spans and metrics may take to reach their receiver.
 const LAST_PUSH: Duration = Duration::from_secs(10);
+/// How long a stop waits for what runs by itself: it may wait for a disk that does not answer.
+const LAST_WORK: Duration = Duration::from_secs(10);
+/// How long a stop goes on putting what was said into memory.
+const LAST_MEMORY: Duration = Duration::from_secs(1);
 
 /// What comes from outside, so that tests can bring their own.
 pub struct Parts {
@@ -244,8 +248,7 @@ impl App {
     /// # Errors
     /// [`StoreError`] if the store takes no writes.
     pub async fn remember(&self) -> Result<(), StoreError> {
-        while self.store.remember_once().await?.is_some() {}
-        Ok(())
+        remember(&self.store).await
     }
 
     /// Makes a backup if one is due, now rather than at the next look. Whether it was.
@@ -276,7 +279,8 @@ impl App {
         }
         self.server.abort();
         self.turns.stop();
-        self.background.ended().await;
+        tokio::time::timeout(LAST_WORK, self.background.ended()).await.ok();
+        tokio::time::timeout(LAST_MEMORY, remember(&self.store)).await.ok();
         self.store.close().await;
         if let Some(tunnel) = self.tunnel {
             tunnel.stop().await;
@@ -285,4 +289,10 @@ impl App {
             pushes.finish(LAST_PUSH).await;
         }
     }
+}
+
+/// Puts all that was said into memory and its full text.
+async fn remember(store: &SqliteStore) -> Result<(), StoreError> {
+    while store.remember_once().await?.is_some() {}
+    Ok(())
 }

@@ -44,7 +44,7 @@ pub enum Component {
     Tunnel,
     /// Writes and reads the database, to see whether that works.
     Heartbeat,
-    /// Makes what was remembered searchable.
+    /// Puts what was said into memory, and makes it searchable.
     Indexer,
     /// Finds the work that an edit of the database made.
     Edits,

@@ -73,8 +73,8 @@ async fn next_messages(conn: &mut SqliteConnection) -> Result<Next, sqlx::Error>
     }
 }
 
-/// Puts into memory what the messages up to this one say, if it is not there. What was said before, in a message with the same key that failed, is there
-/// already.
+/// Puts into memory what the messages up to this one say, if it is not there. What is the same as in the last message with the same
+/// key that failed was said before.
 pub(super) async fn remember_to(
     conn: &mut SqliteConnection,
     last: i64,
@@ -84,13 +84,14 @@ pub(super) async fn remember_to(
     sqlx::query!(
         "INSERT INTO memory (key, category, channel, sender, content, created_at_ms)
          SELECT CASE channel WHEN 'webhook' THEN ?3 || printf('%012x', id)
-                             ELSE channel || '_' || sender || '_' || platform_id END,
+                             ELSE channel || '_' || sender || '_' || coalesce(platform_id, id) END,
                 ?2, channel, sender, text, received_at_ms
          FROM message AS m
          WHERE id > (SELECT remembered_to FROM memory_progress) AND id <= ?1 AND to_remember = 1 AND text <> ''
-           AND NOT EXISTS (SELECT 1 FROM message AS f
-                           WHERE f.state = 'failed' AND f.idempotency_key = m.idempotency_key AND f.sender = m.sender
-                             AND f.id < m.id AND f.text = m.text)
+           AND text IS NOT (SELECT f.text FROM message AS f
+                            WHERE f.state = 'failed' AND f.idempotency_key = m.idempotency_key AND f.sender = m.sender
+                              AND f.id < m.id AND f.to_remember IS NOT 0
+                            ORDER BY f.id DESC LIMIT 1)
          ORDER BY id",
         last,
         CONVERSATION,
@@ -99,6 +100,14 @@ pub(super) async fn remember_to(
     .execute(&mut *conn)
     .await?;
     sqlx::query!("UPDATE memory_progress SET remembered_to = ?1 WHERE remembered_to < ?1", last)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Messages get numbers from the one after `newest` on, which others had that were deleted by hand: memory was not told of these.
+pub(super) async fn from_now_on(conn: &mut SqliteConnection, newest: i64) -> Result<(), sqlx::Error> {
+    sqlx::query!("UPDATE memory_progress SET remembered_to = ?1 WHERE remembered_to > ?1", newest)
         .execute(conn)
         .await?;
     Ok(())

@@ -122,17 +122,71 @@ async fn what_was_said_before_that_was_switched_off_or_on_is_kept_as_it_was_then
     assert_eq!(kept(&gateway).await, all.join("\n"));
 }
 
-/// Memory is told of each number of a message once, so none is given to a second message.
+/// Their numbers are given to others. So is one that nobody could have.
 #[tokio::test]
 async fn what_is_said_after_the_newest_messages_were_deleted_is_kept_too() {
     let gateway = Gateway::start_with(&[OPEN]).await;
     gateway.client.post("", None, "one").await;
+    gateway.sql(
+        "INSERT INTO message (id, received_at_ms, channel, sender, text, state, attempts, run_id, finished_at_ms)
+         VALUES (9223372036854775807, 1, 'webhook', 'token:1', '', 'failed', 1, 1, 1)",
+    );
     gateway.remember().await;
     gateway.sql("DELETE FROM message");
     let gateway = gateway.restart_with(&[OPEN]).await;
     gateway.client.post("", None, "two").await;
     let all = ["one", "two"].map(|text| format!("conversation|webhook|addr:127.0.0.1|{text}"));
     assert_eq!(kept(&gateway).await, all.join("\n"));
+}
+
+/// What is the same in another's words, under another's key or in another message, is said by somebody all the same.
+#[tokio::test]
+async fn what_only_looks_like_a_retry_is_kept() {
+    let gateway = Gateway::start_with(&[OPEN]).await;
+    let other = gateway.client.seen_from("127.0.0.2");
+    gateway.model.fail(Some(ProviderError::BadResponse("test")));
+    for (client, text) in [(&gateway.client, "one"), (&gateway.client, "two"), (&other, "two")] {
+        assert_eq!(client.post("", Some("order-1"), text).await.status, 500);
+    }
+    gateway.model.fail(None);
+    assert_eq!(gateway.client.post("", Some("order-2"), "three").await.status, 200);
+    gateway.clock.advance(Duration::from_hours(25));
+    assert_eq!(gateway.client.post("", Some("order-2"), "three").await.status, 200);
+    gateway.remember().await;
+    assert_eq!(gateway.sql("SELECT group_concat(content) FROM memory"), "one,two,two,three,three");
+}
+
+#[tokio::test]
+async fn a_retry_of_what_was_said_while_that_was_switched_off_is_kept() {
+    let gateway = Gateway::start_with(&[OPEN, ("memory.auto_save", "false")]).await;
+    gateway.model.fail(Some(ProviderError::BadResponse("test")));
+    assert_eq!(gateway.client.post("", Some("order-1"), "hello").await.status, 500);
+    let gateway = gateway.restart_with(&[OPEN]).await;
+    gateway.model.fail(None);
+    assert_eq!(gateway.client.post("", Some("order-1"), "hello").await.status, 200);
+    assert_eq!(kept(&gateway).await, "conversation|webhook|addr:127.0.0.1|hello");
+}
+
+#[tokio::test]
+async fn what_has_no_words_is_not_kept_and_what_has_no_name_gets_one() {
+    let platform = Platform::start();
+    let gateway = Gateway::start_with(&whatsapp(&platform)).await;
+    gateway.sql(
+        "INSERT INTO conversation (id, channel, sender, room, started_at_ms) VALUES (1, 'linq', 'me', '', 1);
+         INSERT INTO message (id, received_at_ms, channel, sender, text, state, attempts, run_id, finished_at_ms, conversation_id, to_remember)
+         VALUES (7, 1, 'linq', 'me', '', 'failed', 1, 1, 1, 1, 1), (8, 1, 'linq', 'me', 'by hand', 'failed', 1, 1, 1, 1, 1)",
+    );
+    gateway.remember().await;
+    assert_eq!(gateway.sql("SELECT key, content FROM memory"), "linq_me_8|by hand");
+}
+
+#[tokio::test]
+async fn an_orderly_stop_leaves_nothing_to_be_put_into_memory() {
+    let mut gateway = Gateway::start_with(&[OPEN]).await;
+    gateway.client.post("", None, "hello").await;
+    gateway.stop().await;
+    assert_eq!(gateway.sql("SELECT still_to_do FROM v_memory_progress"), "0");
+    assert_eq!(gateway.sql("SELECT content FROM memory"), "hello");
 }
 
 /// Messages may be kept for a shorter time than memory, or in a smaller number.

@@ -75,14 +75,13 @@ pub(super) fn insert_messages(
     run_id: i64,
     saves_memory: bool,
 ) -> Done {
-    let to_remember = saves_memory.then_some(1);
     let new: Vec<_> = rows.iter().filter(|row| row.turn.id.is_none()).collect();
     statements.execute_rows(&INSERT_MESSAGES, &new, |arguments, row| {
         let Row { turn, numbers: Numbers { id, owner, conversation, .. } } = row;
         arguments.bind(id.0).bind(turn.claimed_at.0).bind(owner).bind(turn.key());
         arguments.bind(turn.text.as_str()).bind(turn.state()).bind(run_id);
         bind_end(arguments, turn);
-        arguments.bind(conversation.map(|id| id.0)).bind(to_remember);
+        arguments.bind(conversation.map(|id| id.0)).bind(saves_memory);
     })
 }
 

@@ -13,7 +13,7 @@ use crate::{
         client::Owner,
         id::{ConversationId, MessageId},
     },
-    sqlite::rows::Rows,
+    sqlite::{remember, rows::Rows},
 };
 
 /// What the rows of a turn need beside it.
@@ -139,13 +139,13 @@ impl BatchState {
 
     async fn read_next_message(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         if self.next_message.is_none() {
-            // A key keeps the number of its message, also of one that was deleted by hand; and memory is told of each number once.
+            // A key keeps the number of its message, also of one that was deleted by hand.
             let newest = sqlx::query!(
                 r#"SELECT max(coalesce((SELECT max(id) FROM message), 0),
-                              coalesce((SELECT max(message_id) FROM idempotency_key), 0),
-                              coalesce((SELECT remembered_to FROM memory_progress), 0)) AS "id!: i64""#
+                              coalesce((SELECT max(message_id) FROM idempotency_key), 0)) AS "id!: i64""#
             );
-            let newest = newest.fetch_one(conn).await?.id.max(self.highest_message);
+            let newest = newest.fetch_one(&mut *conn).await?.id.max(self.highest_message);
+            remember::from_now_on(conn, newest).await?;
             self.next_message = Some(newest.saturating_add(1));
         }
         Ok(())

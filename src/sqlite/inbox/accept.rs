@@ -221,7 +221,6 @@ async fn insert_messages(
         return Ok(());
     }
     let (json, blob) = rows.finish();
-    let to_remember = context.limits.saves_memory.then_some(1);
     sqlx::query!(
         "INSERT INTO message (id, received_at_ms, channel, sender, platform_id, reply_to, conversation_id, text,
                               state, attempts, run_id, to_remember)
@@ -236,7 +235,7 @@ async fn insert_messages(
         json,
         blob,
         context.run_id,
-        to_remember
+        context.limits.saves_memory
     )
     .execute(conn)
     .await?;

@@ -40,3 +40,18 @@ async fn a_step_takes_a_thousand_short_texts_or_few_long_ones_and_at_least_one()
     assert_eq!(names, 1030);
     store.close().await;
 }
+
+/// While messages go on coming, what was said can be searched soon.
+#[tokio::test]
+async fn the_full_text_goes_on_while_messages_come() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    for round in 1..=3 {
+        said(&folder, &[10; 100]).await;
+        store.remember_once().await.unwrap();
+        let progress = sqlx::query_as("SELECT remembered_to, indexed_to FROM memory_progress");
+        let progress: (i64, i64) = progress.fetch_one(&store.shared.reads).await.unwrap();
+        assert_eq!(progress, (round * 100, round * 64));
+    }
+    store.close().await;
+}

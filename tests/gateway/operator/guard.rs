@@ -92,7 +92,7 @@ const REFUSED: [(&str, &str); 34] = [
 const KEY_IS_FIXED: &str = "an idempotency key keeps its owner, its name and its message: delete it";
 
 /// More of them, on columns that several rules are about.
-const REFUSED_TOO: [(&str, &str); 8] = [
+const REFUSED_TOO: [(&str, &str); 10] = [
     ("UPDATE idempotency_key SET message_id = 50", KEY_IS_FIXED),
     ("UPDATE idempotency_key SET owner = 'token:9'", KEY_IS_FIXED),
     ("DELETE FROM server_run WHERE id = (SELECT max(id) FROM server_run)", RUN),
@@ -107,7 +107,15 @@ const REFUSED_TOO: [(&str, &str); 8] = [
         "memory_progress keeps its row: it says how far memory and its full text have come",
     ),
     (
-        "UPDATE memory_progress SET remembered_to = remembered_to - 1",
+        "INSERT OR REPLACE INTO memory_progress (only, indexed_to) VALUES (1, 0)",
+        "memory_progress has its row: update it",
+    ),
+    (
+        "INSERT INTO memory_progress (only, indexed_to) VALUES (2, 0)",
+        "memory_progress has its row: update it",
+    ),
+    (
+        "UPDATE memory_progress SET remembered_to = 99; UPDATE memory_progress SET remembered_to = 0",
         "memory_progress.remembered_to does not go back: what was said would be remembered twice",
     ),
 ];
