@@ -25,6 +25,7 @@ CORRECTIONS = {
     "message.channel": "how it came: webhook, whatsapp, linq or nextcloud_talk",
     "message.conversation_id": "whose turn it is; NULL: it came through /webhook without a session",
     "message.error_class": "why the last try failed, in one word",
+    "message.to_remember": "1: what it says goes into memory, see memory_progress; 0: it does not; NULL: it came before this column, or by hand, and is left alone",
     "message.sender": "token:<id> or addr:<address>; of a chat platform as that names them",
     "message_turn": "The turns of a conversation, which the model is told again.",
 }

@@ -45,7 +45,7 @@ pub use part::{backup_schedule, database_settings, token_hashes};
 
 /// How long the last spans and metrics may take to reach their receiver.
 const LAST_PUSH: Duration = Duration::from_secs(10);
-/// How long a stop waits for what runs by itself: it may wait for a disk that does not answer.
+/// How long a stop waits for what runs by itself to end: a part may hang on a disk that does not answer.
 const LAST_WORK: Duration = Duration::from_secs(10);
 /// How long a stop goes on putting what was said into memory.
 const LAST_MEMORY: Duration = Duration::from_secs(1);
@@ -248,7 +248,7 @@ impl App {
     /// # Errors
     /// [`StoreError`] if the store takes no writes.
     pub async fn remember(&self) -> Result<(), StoreError> {
-        remember(&self.store).await
+        self.store.remember_all().await
     }
 
     /// Makes a backup if one is due, now rather than at the next look. Whether it was.
@@ -279,8 +279,12 @@ impl App {
         }
         self.server.abort();
         self.turns.stop();
-        tokio::time::timeout(LAST_WORK, self.background.ended()).await.ok();
-        tokio::time::timeout(LAST_MEMORY, remember(&self.store)).await.ok();
+        if tokio::time::timeout(LAST_WORK, self.background.ended()).await.is_err() {
+            tracing::warn!("what runs by itself has not ended: the store is closed all the same");
+        }
+        if let Ok(Err(error)) = tokio::time::timeout(LAST_MEMORY, self.store.remember_all()).await {
+            tracing::warn!(%error, "what was said lately is put into memory at the next start");
+        }
         self.store.close().await;
         if let Some(tunnel) = self.tunnel {
             tunnel.stop().await;
@@ -289,10 +293,4 @@ impl App {
             pushes.finish(LAST_PUSH).await;
         }
     }
-}
-
-/// Puts all that was said into memory and its full text.
-async fn remember(store: &SqliteStore) -> Result<(), StoreError> {
-    while store.remember_once().await?.is_some() {}
-    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use tokio::{task::JoinHandle, time::MissedTickBehavior};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Core, backup::Backups};
 use crate::{
@@ -34,7 +34,7 @@ pub(super) struct Background {
     dispatcher: JoinHandle<()>,
     others: Vec<JoinHandle<()>>,
     heart: JoinHandle<()>,
-    stop_heart: CancellationToken,
+    stop_heart: DropGuard,
 }
 
 /// What they work on.
@@ -78,7 +78,7 @@ impl Background {
         let heart = Heart::of(work, notifier, stop_heart.clone());
         let heart = supervisor
             .keep(Component::Heartbeat, stop_heart.clone(), move |pulse| Arc::clone(&heart).beat(pulse));
-        Self { dispatcher, others, heart, stop_heart }
+        Self { dispatcher, others, heart, stop_heart: stop_heart.drop_guard() }
     }
 
     /// Waits until no more work of channels is begun, once the inbox was told to stop.
@@ -86,13 +86,13 @@ impl Background {
         (&mut self.dispatcher).await.ok();
     }
 
-    /// Waits until all have ended.
+    /// Waits until all have ended. If that stops, the heart does too.
     pub(super) async fn ended(self) {
         self.dispatcher.abort();
         for task in self.others {
             task.await.ok();
         }
-        self.stop_heart.cancel();
+        drop(self.stop_heart);
         self.heart.await.ok();
     }
 }

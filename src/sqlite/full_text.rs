@@ -1,4 +1,5 @@
-//! The full text of memory: what came there lately is put into the index in the background, and a search finishes that first.
+//! The full text of memory: what came there lately is put into the index in the background, and a search takes some steps
+//! of that first.
 
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
@@ -9,8 +10,8 @@ use crate::{
     repository::{MemoryRepository, StoreError},
 };
 
-/// Rows that one step puts into the index at most: with so few it holds up the writer for a fraction of a millisecond, and a row costs
-/// no more than with 256.
+/// Rows that one step puts into the index at most: with so few it holds up the writer for a fraction of a millisecond, and more of them
+/// at once would save nothing (docs/PERFORMANCE.md).
 const ROWS: i64 = 64;
 
 /// Words that a search looks for; any more are passed over.

@@ -21,7 +21,7 @@ const FEW_PLACES: usize = 8;
 /// The pause before keys on record are read again, after that failed.
 const PAUSE_OF_KEYS: Duration = Duration::from_secs(1);
 
-/// How many times longer than reading the keys takes they are not read again, whatever is edited: where there are ten million, an edit
+/// After the keys were read they are not read again for so many times as long, whatever is edited: with ten million of them, an edit
 /// each second would keep a processor busy for good.
 const REST: u32 = 19;
 
@@ -35,7 +35,7 @@ impl Shared {
         let is_closing = || self.closing.load(Ordering::Relaxed);
         while !is_closing() {
             match self.keep_keys_until_edited().await {
-                Ok(()) => {} // edited, or it is being closed
+                Ok(()) => {} // edited and rested, or it is being closed
                 Err(_) if is_closing() => {}
                 Err(error) => {
                     tracing::warn!(%error, "the keys on record could not be read, which is tried again");
@@ -57,6 +57,7 @@ impl Shared {
                 () = self.memory.until_keys_are_crowded() => {}
             }
         }
+        // What is crowded meanwhile waits as well.
         wait_until(rested, &self.edited, || self.closing.load(Ordering::Relaxed)).await;
         Ok(())
     }
@@ -220,7 +221,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_told_ends_the_wait_if_it_is_the_end_alone() {
+    async fn edits_do_not_end_the_rest_but_closing_does() {
         let (told, end) = (Notify::new(), AtomicBool::new(false));
         let begun = Instant::now();
         let waits = wait_until(begun + Duration::from_secs(10), &told, || end.load(Ordering::Relaxed));
@@ -232,8 +233,13 @@ mod tests {
         };
         tokio::join!(waits, tells);
         assert_eq!(begun.elapsed(), Duration::from_secs(10));
-        end.store(true, Ordering::Relaxed);
-        wait_until(begun + Duration::from_secs(20), &told, || end.load(Ordering::Relaxed)).await;
-        assert_eq!(begun.elapsed(), Duration::from_secs(10));
+        let waits = wait_until(begun + Duration::from_secs(20), &told, || end.load(Ordering::Relaxed));
+        let closes = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            end.store(true, Ordering::Relaxed);
+            told.notify_one();
+        };
+        tokio::join!(waits, closes);
+        assert_eq!(begun.elapsed(), Duration::from_secs(11));
     }
 }

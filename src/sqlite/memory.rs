@@ -253,7 +253,8 @@ impl Memory {
         self.keys_are_read.initialized().then(|| lock(&self.keys).on_record.find(named(id)))
     }
 
-    /// Queues the claim of a key: from then on it is on its way to disk. Nobody learns of either without the other.
+    /// Queues the claim of a key, which is on its way to disk from then on. In one step: else the writer could have given the key back
+    /// before that is noted, and the note would be of the next caller's claim.
     pub(super) fn queue_claim(
         &self,
         id: &KeyId,

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
 
-use super::{SqliteStore, command::Step, error::store_error, full_text::index_some};
+use super::{SqliteStore, batch::millis, command::Step, error::store_error, full_text::index_some};
 use crate::{
     domain::{memory::CONVERSATION, time::Millis},
     repository::StoreError,
@@ -17,19 +17,20 @@ use crate::{
 const MESSAGES: i64 = 1024;
 /// Bytes of texts that a step puts there, and into the full text, unless a single one has more.
 pub(super) const BYTES: i64 = 262_144;
-/// How many times longer than a step takes the writer is left alone after it.
+/// How many times longer than the statements of a step take the writer is left alone after it.
 const REST: u32 = 19;
 
 /// Puts what messages say into memory; when all of it is there, some of that into the full text.
 struct RememberSome {
     clock: Arc<SteadyClock>,
+    key_ttl: Duration,
 }
 
 /// What a step came to.
 struct Remembered {
     /// Whether there is more.
     more: bool,
-    /// How long it took.
+    /// How long its statements took, without the commit.
     took: Duration,
 }
 
@@ -41,7 +42,7 @@ impl Step for RememberSome {
         let started = self.clock.monotonic();
         let next = next_messages(conn).await?;
         if let Some(last) = next.last {
-            remember_to(conn, last, self.clock.now()).await?;
+            remember_to(conn, last, self.clock.now(), self.key_ttl).await?;
         }
         let more = next.are_followed || index_some(conn).await?;
         Ok(Remembered { more, took: self.clock.monotonic().saturating_sub(started) })
@@ -56,6 +57,7 @@ struct Next {
     are_followed: bool,
 }
 
+/// Halving costs less than to add up the bytes of each message and those before it, since mostly all of them fit.
 async fn next_messages(conn: &mut SqliteConnection) -> Result<Next, sqlx::Error> {
     let mut most = MESSAGES;
     loop {
@@ -73,14 +75,15 @@ async fn next_messages(conn: &mut SqliteConnection) -> Result<Next, sqlx::Error>
     }
 }
 
-/// Puts into memory what the messages up to this one say, if it is not there. What is the same as in the last message with the same
-/// key that failed was said before.
+/// Puts into memory what the messages up to this one say, if it is not there. A retry says nothing new: what is the same as in the last
+/// failed message with its key, less than `key_ttl` before. An answered one between them would hold the key for longer.
 pub(super) async fn remember_to(
     conn: &mut SqliteConnection,
     last: i64,
     now: Millis,
+    key_ttl: Duration,
 ) -> Result<(), sqlx::Error> {
-    let name = name_of_webhook(now);
+    let (name, key_ttl_ms) = (name_of_webhook(now), millis(key_ttl));
     sqlx::query!(
         "INSERT INTO memory (key, category, channel, sender, content, created_at_ms)
          SELECT CASE channel WHEN 'webhook' THEN ?3 || printf('%012x', id)
@@ -90,12 +93,13 @@ pub(super) async fn remember_to(
          WHERE id > (SELECT remembered_to FROM memory_progress) AND id <= ?1 AND to_remember = 1 AND text <> ''
            AND text IS NOT (SELECT f.text FROM message AS f
                             WHERE f.state = 'failed' AND f.idempotency_key = m.idempotency_key AND f.sender = m.sender
-                              AND f.id < m.id AND f.to_remember IS NOT 0
+                              AND f.id < m.id AND f.to_remember IS NOT 0 AND f.received_at_ms > m.received_at_ms - ?4
                             ORDER BY f.id DESC LIMIT 1)
          ORDER BY id",
         last,
         CONVERSATION,
-        name
+        name,
+        key_ttl_ms
     )
     .execute(&mut *conn)
     .await?;
@@ -105,8 +109,9 @@ pub(super) async fn remember_to(
     Ok(())
 }
 
-/// Messages get numbers from the one after `newest` on, which others had that were deleted by hand: memory was not told of these.
-pub(super) async fn from_now_on(conn: &mut SqliteConnection, newest: i64) -> Result<(), sqlx::Error> {
+/// Memory goes back to the message `newest`, if it was beyond: the numbers behind that were those of messages deleted by hand, and are
+/// given to others now, of which memory was not told.
+pub(super) async fn go_back_to(conn: &mut SqliteConnection, newest: i64) -> Result<(), sqlx::Error> {
     sqlx::query!("UPDATE memory_progress SET remembered_to = ?1 WHERE remembered_to > ?1", newest)
         .execute(conn)
         .await?;
@@ -121,6 +126,15 @@ fn name_of_webhook(now: Millis) -> String {
 }
 
 impl SqliteStore {
+    /// Puts all that was said into memory and its full text.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it takes no writes.
+    pub async fn remember_all(&self) -> Result<(), StoreError> {
+        while self.remember_once().await?.is_some() {}
+        Ok(())
+    }
+
     /// Puts some of what was said lately into memory and its full text. Returns how long the writer is to be left alone if there is
     /// more.
     ///
@@ -134,7 +148,8 @@ impl SqliteStore {
         if !to_do.fetch_one(&self.shared.reads).await.map_err(|error| store_error(&error))? {
             return Ok(None); // without a transaction of the writer
         }
-        let step = RememberSome { clock: Arc::clone(&self.shared.clock) };
+        let step =
+            RememberSome { clock: Arc::clone(&self.shared.clock), key_ttl: self.shared.limits.key_ttl };
         let done = self.shared.step_of_work(step).await?;
         Ok(done.more.then_some(done.took * REST))
     }

@@ -140,6 +140,7 @@ impl Progress {
 pub(super) struct Forget {
     pub(super) retention: Retention,
     pub(super) progress: Progress,
+    pub(super) key_ttl: Duration,
     pub(super) clock: Arc<SteadyClock>,
 }
 
@@ -165,7 +166,7 @@ impl Step for Forget {
         let newest = newest_message(conn).await?;
         let span = Span::of(messages, newest, now);
         (progress.messages, removed.messages) =
-            forget_messages(conn, (old.messages, old.rows), span, now).await?;
+            forget_messages(conn, old.messages, span, old.rows, (now, self.key_ttl)).await?;
         let span = Span::of(answers, newest, now);
         (progress.answers, removed.answers) = forget_answers(conn, old.answers, span, old.rows).await?;
         let span = Span::of(deliveries, newest_delivery(conn).await?, now);
@@ -263,9 +264,10 @@ async fn newest_memory(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> 
 /// since the rest is to be kept), and how many went.
 async fn forget_messages(
     conn: &mut SqliteConnection,
-    (after, rows): (i64, i64),
+    after: i64,
     span: Span,
-    now: Millis,
+    rows: i64,
+    (now, key_ttl): (Millis, Duration),
 ) -> Result<(i64, u64), sqlx::Error> {
     let next = sqlx::query_as!(
         Batch,
@@ -284,7 +286,7 @@ async fn forget_messages(
     .fetch_one(&mut *conn)
     .await?;
     let Some(last_id) = next.last else { return Ok((0, 0)) };
-    remember_to(conn, last_id, now).await?;
+    remember_to(conn, last_id, now, key_ttl).await?;
     let deleted = sqlx::query!(
         "DELETE FROM message
          WHERE id > ?1 AND id <= ?2 AND (id <= ?3 OR received_at_ms <= ?4) AND state NOT IN ('accepted', 'running')

@@ -215,7 +215,8 @@ impl Shared {
 
     async fn forget(&self) -> Result<Forgotten, StoreError> {
         let (retention, progress) = (self.limits.retention, self.memory.forgotten_to());
-        self.step_of_work(Forget { retention, progress, clock: Arc::clone(&self.clock) }).await
+        let (key_ttl, clock) = (self.limits.key_ttl, Arc::clone(&self.clock));
+        self.step_of_work(Forget { retention, progress, key_ttl, clock }).await
     }
 }
 

@@ -145,7 +145,7 @@ impl BatchState {
                               coalesce((SELECT max(message_id) FROM idempotency_key), 0)) AS "id!: i64""#
             );
             let newest = newest.fetch_one(&mut *conn).await?.id.max(self.highest_message);
-            remember::from_now_on(conn, newest).await?;
+            remember::go_back_to(conn, newest).await?;
             self.next_message = Some(newest.saturating_add(1));
         }
         Ok(())

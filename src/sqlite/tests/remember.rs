@@ -1,4 +1,4 @@
-//! How much of what was said a step puts into memory.
+//! What one step puts into memory and its full text.
 
 use tempfile::TempDir;
 
