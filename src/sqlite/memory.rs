@@ -247,10 +247,16 @@ impl Memory {
         lock(&self.keys).on_record.remove(named(id), messages);
     }
 
-    /// Where a key may be on record, once all keys have been read.
+    /// Whether all keys on record are in the index.
     #[cfg(test)]
-    pub(super) fn places_of(&self, id: &KeyId) -> Option<Option<Places>> {
-        self.keys_are_read.initialized().then(|| lock(&self.keys).on_record.find(named(id)))
+    pub(super) fn keys_have_been_read(&self) -> bool {
+        self.keys_are_read.initialized()
+    }
+
+    /// Where a key may be on record, as far as keys have been read.
+    #[cfg(test)]
+    pub(super) fn places_of(&self, id: &KeyId) -> Option<Places> {
+        lock(&self.keys).on_record.find(named(id))
     }
 
     /// Queues the claim of a key, which is on its way to disk from then on. In one step: else the writer could have given the key back
