@@ -22,6 +22,8 @@ const MESSAGES: &str = "
 const KEYS: &str = "
     INSERT INTO idempotency_key (owner, key, body_hash, state, message_id, answered_at_ms, answered_no)
     SELECT sender, idempotency_key, randomblob(32), 'answered', id, finished_at_ms, 1 + id / ?1 FROM message ORDER BY id";
+/// Memory has been told of them.
+const REMEMBERED: &str = "UPDATE memory_progress SET remembered_to = (SELECT max(id) FROM message)";
 /// Hits of as many clients in the last second.
 const HITS: &str = "
     WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?1)
@@ -38,6 +40,7 @@ pub fn messages(database: &Path, count: usize) -> Result<(), String> {
     fill(database, async |conn| {
         sqlx::query(MESSAGES).bind(int(count)).bind(OWNERS).execute(&mut *conn).await?;
         sqlx::query(KEYS).bind(OWNERS).execute(&mut *conn).await?;
+        sqlx::query(REMEMBERED).execute(&mut *conn).await?;
         Ok(())
     })
 }
