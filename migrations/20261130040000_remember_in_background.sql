@@ -1,7 +1,7 @@
 -- What a message says goes into memory in the background, as the words of memory go into its full text: no sender waits until its
 -- message has been written twice.
 
-ALTER TABLE message ADD COLUMN to_remember INTEGER /* 1: what it says goes into memory, see memory_progress; 0: it does not; NULL: it went there with the message */;
+ALTER TABLE message ADD COLUMN to_remember INTEGER /* 1: what it says goes into memory, see memory_progress; 0: it does not; NULL: it came before this column, or by hand, and is left alone */;
 
 INSERT OR IGNORE INTO memory_progress (only, indexed_to) VALUES (1, 0); -- it may have been deleted by hand
 ALTER TABLE memory_progress ADD COLUMN remembered_to INTEGER NOT NULL DEFAULT 0 /* the last message.id that memory was told of */;

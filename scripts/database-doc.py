@@ -19,13 +19,11 @@ CORRECTIONS = {
     "conversation.sender": "as the platform names them: +15551234567, users/alice; of /webhook the owner of the message, token:<id> or addr:<address>",
     "conversation.room": "the chat or room, blank where the channel has none; of /webhook the session",
     "memory": "Memory: what users said, each message once. It is put there soon after the message.",
-    "memory.key": "webhook_msg_<uuid>, or <channel>_<sender>_<the platform's id>",
     "memory_progress": "How far memory and its full text have come.",
     "memory_progress.remembered_to": "the last message.id that memory was told of",
     "message.channel": "how it came: webhook, whatsapp, linq or nextcloud_talk",
     "message.conversation_id": "whose turn it is; NULL: it came through /webhook without a session",
     "message.error_class": "why the last try failed, in one word",
-    "message.to_remember": "1: what it says goes into memory, see memory_progress; 0: it does not; NULL: it came before this column, or by hand, and is left alone",
     "message.sender": "token:<id> or addr:<address>; of a chat platform as that names them",
     "message_turn": "The turns of a conversation, which the model is told again.",
 }

@@ -20,6 +20,13 @@ async fn kept(gateway: &Gateway) -> String {
     gateway.sql("SELECT category, channel, sender, content FROM memory ORDER BY id")
 }
 
+/// The same, where it was all said to `/webhook` without pairing.
+fn of_webhook(texts: &[&str]) -> String {
+    let lines: Vec<_> =
+        texts.iter().map(|text| format!("conversation|webhook|addr:127.0.0.1|{text}")).collect();
+    lines.join("\n")
+}
+
 #[tokio::test]
 async fn each_message_to_the_webhook_is_kept_under_a_key_of_its_own() {
     let (gateway, token) = Gateway::paired_with(&[]).await;
@@ -44,19 +51,15 @@ async fn a_retry_after_a_failure_is_kept_once_and_so_is_a_replay() {
     for _ in 0..2 {
         assert_eq!(gateway.client.post("", Some("order-1"), "hello").await.status, 500);
     }
-    assert_eq!(
-        kept(&gateway).await,
-        "conversation|webhook|addr:127.0.0.1|hello",
-        "what failed was said all the same"
-    );
+    assert_eq!(kept(&gateway).await, of_webhook(&["hello"]), "what failed was said all the same");
     gateway.model.fail(None);
     for _ in 0..2 {
         assert_eq!(gateway.client.post("", Some("order-1"), "hello").await.status, 200);
     }
-    assert_eq!(kept(&gateway).await, "conversation|webhook|addr:127.0.0.1|hello");
+    assert_eq!(kept(&gateway).await, of_webhook(&["hello"]));
     assert_eq!(gateway.sql("SELECT count(*) FROM message"), "3", "each try is on record");
     gateway.client.post("", Some("order-2"), "hello").await;
-    assert_eq!(kept(&gateway).await, ["conversation|webhook|addr:127.0.0.1|hello"; 2].join("\n"));
+    assert_eq!(kept(&gateway).await, of_webhook(&["hello", "hello"]));
 }
 
 #[tokio::test]
@@ -118,8 +121,7 @@ async fn what_was_said_before_that_was_switched_off_or_on_is_kept_as_it_was_then
     gateway.client.post("", None, "off").await;
     let gateway = gateway.restart_with(&[OPEN]).await;
     gateway.client.post("", None, "on again").await;
-    let all = ["on", "on again"].map(|text| format!("conversation|webhook|addr:127.0.0.1|{text}"));
-    assert_eq!(kept(&gateway).await, all.join("\n"));
+    assert_eq!(kept(&gateway).await, of_webhook(&["on", "on again"]));
 }
 
 /// Their numbers are given to others. So is one that nobody could have.
@@ -135,8 +137,7 @@ async fn what_is_said_after_the_newest_messages_were_deleted_is_kept_too() {
     gateway.sql("DELETE FROM message");
     let gateway = gateway.restart_with(&[OPEN]).await;
     gateway.client.post("", None, "two").await;
-    let all = ["one", "two"].map(|text| format!("conversation|webhook|addr:127.0.0.1|{text}"));
-    assert_eq!(kept(&gateway).await, all.join("\n"));
+    assert_eq!(kept(&gateway).await, of_webhook(&["one", "two"]));
 }
 
 /// The same key with another text, the same key and text of another sender, and a key that is used again after it has expired are
@@ -167,7 +168,7 @@ async fn a_retry_of_what_was_said_while_that_was_switched_off_is_kept() {
     let gateway = gateway.restart_with(&[OPEN]).await;
     gateway.model.fail(None);
     assert_eq!(gateway.client.post("", Some("order-1"), "hello").await.status, 200);
-    assert_eq!(kept(&gateway).await, "conversation|webhook|addr:127.0.0.1|hello");
+    assert_eq!(kept(&gateway).await, of_webhook(&["hello"]));
 }
 
 #[tokio::test]
