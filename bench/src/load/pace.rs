@@ -1,15 +1,15 @@
 //! When the requests of an open loop are due.
 //!
-//! A thread of its own sleeps from one due time to the next and lets that many requests go; the runtime's clock is
-//! no use for it, since it ticks in whole milliseconds. What is due within a short while goes together: to wake two threads
-//! for each request took as much of the processors as the server under test. A request goes to whichever connection is free,
-//! and takes its due time along, however late it goes.
+//! A thread of its own sleeps from one due time to the next and wakes a task, which lets as many requests go as are due; the
+//! runtime's clock is no use for it, since it ticks in whole milliseconds. What is due within a short while goes together, and
+//! connections are woken by a task of their own thread: to wake a thread for each request took as much of the processors as
+//! the server under test. A request goes to whichever connection is free, and takes its due time along, however late it goes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// The longest sleep, so that a stopped run does not wait for a slow rate.
@@ -25,29 +25,47 @@ pub(super) struct Pace {
     end: Instant,
     /// One permit for each request that is due and not taken yet. Closed at the end.
     due: Semaphore,
+    /// It is time to look what is due.
+    tick: Notify,
     /// The next request to be taken.
     next: AtomicU64,
 }
 
 impl Pace {
     pub(super) fn new(rate: u32, begin: Instant, end: Instant) -> Self {
-        Self { rate: u64::from(rate), begin, end, due: Semaphore::new(0), next: AtomicU64::new(0) }
+        Self {
+            rate: u64::from(rate),
+            begin,
+            end,
+            due: Semaphore::new(0),
+            tick: Notify::new(),
+            next: AtomicU64::new(0),
+        }
     }
 
-    /// Lets requests go until the end, or until `stop`.
+    /// Keeps the time, on a thread of its own, until the end or until `stop`.
     pub(super) fn keep(&self) {
         set_timer_slack();
-        let total = self.total();
-        let mut released = 0;
+        let (mut now, total) = (Instant::now(), self.total());
+        while !self.due.is_closed() && now < self.end + NAP {
+            self.tick.notify_one();
+            thread::sleep(self.sleep_after(self.due_at(now - self.begin).min(total), now));
+            now = Instant::now();
+        }
+    }
+
+    /// Lets requests go, among the connections that wait for them, until the end or until `stop`.
+    pub(super) async fn release(&self) {
+        let (mut released, total) = (0, self.total());
         while !self.due.is_closed() {
+            self.tick.notified().await;
             let now = Instant::now();
             let due = self.due_at(now - self.begin).min(total);
             self.due.add_permits(usize::try_from(due - released).unwrap_or(0));
             released = due;
             if now >= self.end {
-                return self.stop();
+                self.stop();
             }
-            thread::sleep(self.sleep_after(released, now));
         }
     }
 
@@ -60,6 +78,7 @@ impl Pace {
     /// Ends the run for every connection that waits for a request.
     pub(super) fn stop(&self) {
         self.due.close();
+        self.tick.notify_one();
     }
 
     /// Waits for a request to be due; when it was due, or `None` at the end.
@@ -104,6 +123,8 @@ fn set_timer_slack() {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -137,8 +158,11 @@ mod tests {
     #[tokio::test]
     async fn requests_that_nobody_took_are_unsent() {
         let begin = Instant::now();
-        let pace = Pace::new(1000, begin, begin + Duration::from_millis(20));
-        pace.keep();
+        let pace = Arc::new(Pace::new(1000, begin, begin + Duration::from_millis(20)));
+        let timer = Arc::clone(&pace);
+        let timer = thread::spawn(move || timer.keep());
+        pace.release().await;
+        timer.join().unwrap();
         assert_eq!(pace.unsent(), 20);
         assert_eq!(pace.next().await, None);
     }
