@@ -14,6 +14,7 @@ use super::{
     batch::{Hit, Turn},
     inbox::AcceptCommand,
     memory::Memory,
+    remember::RememberCommand,
 };
 use crate::{
     repository::StoreError,
@@ -32,6 +33,8 @@ pub(super) enum Command {
     Turn(Turn),
     /// Accept a call of a platform.
     Accept(AcceptCommand),
+    /// Put some of what was said into memory.
+    Remember(RememberCommand),
     /// Count a hit and run a step.
     Step(Option<Hit>, Box<dyn Call>),
     /// Look for edits by other processes, and say when memory is up to date.
@@ -46,7 +49,7 @@ impl Command {
             Self::Hit(hit, _) => Some(*hit),
             Self::Turn(turn) => turn.hit,
             Self::Step(hit, _) => *hit,
-            Self::Accept(_) | Self::Look(_) | Self::Close => None,
+            Self::Accept(_) | Self::Remember(_) | Self::Look(_) | Self::Close => None,
         }
     }
 }
@@ -91,8 +94,7 @@ impl<S: Step> Call for StepCall<S> {
 
     fn finish(self: Box<Self>, result: Result<(), StoreError>, memory: &Memory) {
         let Self { step, output, reply, .. } = *self;
-        let lost = || StoreError::Unavailable("a step had no result".into());
-        let result = result.and_then(|()| output.ok_or_else(lost));
+        let result = result.and_then(|()| output.ok_or_else(without_result));
         if let Ok(output) = &result {
             step.stored(output, memory);
         }
@@ -131,6 +133,11 @@ impl Shared {
         Err(error)
     }
 
+    /// Puts a part of the work in the background into its queue.
+    pub(super) fn enqueue_work(&self, command: Command) -> Result<(), StoreError> {
+        self.enqueue_in(&self.queues.work, command)
+    }
+
     /// Runs a step in the writer's next transaction, with the hit that led to it.
     pub(super) async fn step<S: Step>(&self, hit: Option<Hit>, step: S) -> Result<S::Output, StoreError> {
         self.run_step(&self.queues.callers, hit, step).await
@@ -153,6 +160,11 @@ impl Shared {
         self.enqueue_in(queue, Command::Step(hit, Box::new(call)))?;
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
+}
+
+/// The error of a step that was not run, which does not happen.
+pub(super) fn without_result() -> StoreError {
+    StoreError::Unavailable("a step had no result".into())
 }
 
 /// The error of a step that came too late.

@@ -14,6 +14,8 @@ const FULL: u32 = 13;
 const NOT_A_DATABASE: u32 = 26;
 /// `SQLITE_IOERR_WRITE`.
 const WRITE_FAILED: u32 = 778;
+/// `SQLITE_CORRUPT_VTAB`: not the file is damaged, but what FTS5 keeps in it.
+const FULL_TEXT_CORRUPT: u32 = 267;
 const FAULTS_OF_ONE_COMMAND: [u32; 4] = [1, 18, 19, 20]; // ERROR, TOOBIG, CONSTRAINT, MISMATCH
 
 /// What the caller gets to know.
@@ -27,8 +29,8 @@ pub(super) fn store_error(error: &sqlx::Error) -> StoreError {
 
 /// Whether the error is the fault of one command, so that its neighbours may still succeed.
 pub(super) fn is_fault_of_one_command(error: &sqlx::Error) -> bool {
-    match primary_code(error) {
-        Some(code) => FAULTS_OF_ONE_COMMAND.contains(&code),
+    match code(error) {
+        Some(code) => code == FULL_TEXT_CORRUPT || FAULTS_OF_ONE_COMMAND.contains(&(code & 0xff)),
         None => !matches!(error, sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed),
     }
 }
@@ -102,5 +104,30 @@ impl DatabaseError for Failure {
 
     fn kind(&self) -> ErrorKind {
         ErrorKind::Other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(code: i32) -> sqlx::Error {
+        sqlx::Error::Database(Box::new(Failure { code, message: String::new() }))
+    }
+
+    #[test]
+    fn what_one_command_is_to_blame_for_leaves_no_doubt_and_what_the_disk_did_not_say_does() {
+        for (name, code, of_one, doubt) in [
+            ("constraint", 1811, true, false),
+            ("damaged full text", 267, true, false),
+            ("damaged file", 11, false, true),
+            ("failed sync", 1034, false, true),
+            ("failed write", 778, false, false),
+            ("full", 13, false, false),
+            ("busy", 261, false, false),
+        ] {
+            let error = failed(code);
+            assert_eq!((is_fault_of_one_command(&error), leaves_doubt(&error)), (of_one, doubt), "{name}");
+        }
     }
 }

@@ -2,48 +2,59 @@
 //! of that first.
 
 use async_trait::async_trait;
-use sqlx::SqliteConnection;
 
-use super::{SqliteStore, error::store_error, remember::BYTES};
+use super::{SqliteStore, error::store_error, statements::Statements};
 use crate::{
     domain::{memory::Memory, time::Millis},
     repository::{MemoryRepository, StoreError},
 };
 
-/// Rows that one step puts into the index at most: with so few it holds up the writer for a fraction of a millisecond, and more of them
+/// Rows that one step puts into the index at most: with so few it holds up the writer for about a millisecond, and more of them
 /// at once would save nothing (docs/PERFORMANCE.md).
 const ROWS: i64 = 64;
+/// Bytes of texts that it puts there, unless a single one has more: these take some milliseconds.
+const BYTES: i64 = 16_384;
 
 /// Words that a search looks for; any more are passed over.
 const MOST_WORDS: usize = 64;
 /// Steps that a search waits for.
 const SEARCH_STEPS: usize = 256;
 
+const NEXT_MEMORIES: &str = "
+    SELECT max(id) FILTER (WHERE fits), count(*), count(*) FILTER (WHERE fits)
+    FROM (SELECT id, row_number() OVER (ORDER BY id) = 1 OR sum(octet_length(content)) OVER (ORDER BY id) <= ?2 AS fits
+          FROM memory WHERE id > (SELECT indexed_to FROM memory_progress) ORDER BY id LIMIT ?1)";
+
+/// Up to the row ?1.
+const INDEX: &str = "
+    INSERT INTO memory_text (rowid, content)
+    SELECT m.id, m.content FROM memory AS m
+    WHERE m.id > (SELECT indexed_to FROM memory_progress) AND m.id <= ?1
+      AND NOT EXISTS (SELECT 1 FROM memory_text_docsize AS d WHERE d.id = m.id)";
+
+const INDEXED: &str = "UPDATE memory_progress SET indexed_to = ?1";
+
+/// Merges parts of the index, if four or more are of a size: up to 32 pages, which is more than is due on the average (what a step writes,
+/// once for each level of the index). Left to itself (`automerge`), FTS5 merges what is due of many writings with one of them, which then
+/// takes tens of milliseconds (<https://sqlite.org/fts5.html#the_merge_command>).
+pub(super) const MERGE: &str = "INSERT INTO memory_text (memory_text, rank) VALUES ('merge', 32)";
+
+/// All statements of it.
+#[cfg(test)]
+pub(super) const STATEMENTS: [&str; 4] = [NEXT_MEMORIES, INDEX, INDEXED, MERGE];
+
 /// Puts some of memory into the full text. Whether there is more.
-pub(super) async fn index_some(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    let next = sqlx::query!(
-        r#"SELECT max(id) FILTER (WHERE fits) AS "last: i64", count(*) AS "rows!: i64",
-                  count(*) FILTER (WHERE fits) AS "fits!: i64"
-           FROM (SELECT id, row_number() OVER (ORDER BY id) = 1
-                                OR sum(octet_length(content)) OVER (ORDER BY id) <= ?2 AS fits
-                 FROM memory WHERE id > (SELECT indexed_to FROM memory_progress) ORDER BY id LIMIT ?1)"#,
-        ROWS,
-        BYTES
-    )
-    .fetch_one(&mut *conn)
-    .await?;
-    if let Some(last) = next.last {
-        sqlx::query!(
-            "INSERT INTO memory_text (rowid, content) SELECT m.id, m.content FROM memory AS m
-             WHERE m.id > (SELECT indexed_to FROM memory_progress) AND m.id <= ?1
-               AND NOT EXISTS (SELECT 1 FROM memory_text_docsize AS d WHERE d.id = m.id)",
-            last
-        )
-        .execute(&mut *conn)
-        .await?;
-        sqlx::query!("UPDATE memory_progress SET indexed_to = ?1", last).execute(conn).await?;
+pub(super) fn index_some(statements: &mut Statements<'_>) -> Result<bool, rusqlite::Error> {
+    let next = statements.query_row(NEXT_MEMORIES, (ROWS, BYTES), |row| {
+        Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+    });
+    let (last, rows, fits) = next?;
+    if let Some(last) = last {
+        statements.execute(INDEX, (last,))?;
+        statements.execute(INDEXED, (last,))?;
+        statements.execute(MERGE, ())?;
     }
-    Ok(next.rows >= ROWS || next.fits < next.rows)
+    Ok(rows >= ROWS || fits < rows)
 }
 
 impl SqliteStore {

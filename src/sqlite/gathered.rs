@@ -6,6 +6,7 @@ use super::{
     batch::{Hit, Turn},
     command::{Call, Command},
     inbox::AcceptCommand,
+    remember::RememberCommand,
 };
 use crate::{repository::StoreError, telemetry::trace::Linked};
 
@@ -17,6 +18,7 @@ pub(super) struct Batch {
     pub(super) hits: Vec<Hit>,
     pub(super) hit_replies: Vec<oneshot::Sender<Result<(), StoreError>>>,
     pub(super) turns: Vec<Turn>,
+    pub(super) remembering: Vec<RememberCommand>,
     pub(super) calls: Vec<AcceptCommand>,
     pub(super) steps: Vec<Box<dyn Call>>,
     pub(super) looks: Vec<oneshot::Sender<()>>,
@@ -37,6 +39,7 @@ impl Batch {
                 self.hits.extend(turn.hit);
                 self.turns.push(turn);
             }
+            Command::Remember(some) => self.remembering.push(some),
             Command::Accept(call) => self.calls.push(call),
             Command::Step(hit, step) => {
                 self.hits.extend(hit);
@@ -51,22 +54,32 @@ impl Batch {
     /// The spans of the callers that wait for it.
     pub(super) fn links(&mut self) -> Vec<Linked> {
         let turns = self.turns.iter_mut().filter_map(|turn| turn.link.take());
+        let remembering = self.remembering.iter_mut().filter_map(|some| some.link.take());
         let calls = self.calls.iter_mut().filter_map(|call| call.link.take());
-        turns.chain(calls).chain(self.steps.iter_mut().filter_map(|step| step.link())).collect()
+        turns
+            .chain(remembering)
+            .chain(calls)
+            .chain(self.steps.iter_mut().filter_map(|step| step.link()))
+            .collect()
     }
 
-    /// Whether it is sure to write something. A step may find nothing to do, which succeeds on a full disk too.
+    /// Whether it is sure to write something. The others may find nothing to do, which succeeds on a full disk too.
     pub(super) fn writes(&self) -> bool {
         !self.hits.is_empty() || !self.turns.is_empty()
     }
 
-    /// Whether it is hits and turns and nothing else is to be done.
+    /// Whether there is something for the thread of statements.
+    pub(super) fn has_rows(&self) -> bool {
+        self.writes() || !self.remembering.is_empty()
+    }
+
+    /// Whether that is all.
     pub(super) fn is_of_rows(&self) -> bool {
         let nothing_else = self.calls.is_empty() && self.steps.is_empty() && self.looks.is_empty();
-        self.writes() && nothing_else && !self.ticked
+        self.has_rows() && nothing_else && !self.ticked
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.hits.is_empty() && self.turns.is_empty() && self.calls.is_empty() && self.steps.is_empty()
+        !self.has_rows() && self.calls.is_empty() && self.steps.is_empty()
     }
 }

@@ -3,49 +3,69 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use sqlx::SqliteConnection;
+use tokio::sync::oneshot;
 
-use super::{SqliteStore, batch::millis, command::Step, error::store_error, full_text::index_some};
+use super::{
+    SqliteStore,
+    batch::millis,
+    command::{Command, closed, without_result},
+    error::store_error,
+    full_text::index_some,
+    statements::Statements,
+};
 use crate::{
     domain::{memory::CONVERSATION, time::Millis},
     repository::StoreError,
     system::SteadyClock,
+    telemetry::trace::{self, Linked},
 };
 
 /// Messages that one step puts into memory at most.
 const MESSAGES: i64 = 1024;
-/// Bytes of texts that a step puts there, and into the full text, unless a single one has more.
-pub(super) const BYTES: i64 = 262_144;
+/// Bytes of texts that a step puts there, unless a single one has more.
+const BYTES: i64 = 262_144;
 /// How many times longer than the statements of a step take the writer is left alone after it.
 const REST: u32 = 19;
 
-/// Puts what messages say into memory; when all of it is there, some of that into the full text.
-struct RememberSome {
-    clock: Arc<SteadyClock>,
-    key_ttl: Duration,
-}
-
 /// What a step came to.
-struct Remembered {
+pub(super) struct Remembered {
     /// Whether there is more.
     more: bool,
     /// How long its statements took, without the commit.
     took: Duration,
 }
 
-#[async_trait]
-impl Step for RememberSome {
-    type Output = Remembered;
+/// Puts what messages say into memory; when all of it is there, some of that into the full text. It runs with the rows of a batch, on
+/// their thread: each statement of sqlx would wait for the threads that answer requests.
+pub(super) struct RememberCommand {
+    clock: Arc<SteadyClock>,
+    key_ttl: Duration,
+    /// What it came to when it was run last.
+    done: Option<Remembered>,
+    /// The span of the caller that waits.
+    pub(super) link: Option<Linked>,
+    reply: oneshot::Sender<Result<Remembered, StoreError>>,
+}
 
-    async fn run(&self, conn: &mut SqliteConnection) -> Result<Remembered, sqlx::Error> {
+impl RememberCommand {
+    /// One step, in a transaction that has begun.
+    pub(super) fn run(&mut self, statements: &mut Statements<'_>) -> Result<(), rusqlite::Error> {
         let started = self.clock.monotonic();
-        let next = next_messages(conn).await?;
+        let next = next_messages(statements)?;
         if let Some(last) = next.last {
-            remember_to(conn, last, self.clock.now(), self.key_ttl).await?;
+            let (name, key_ttl_ms) = (name_of_webhook(self.clock.now()), millis(self.key_ttl));
+            statements.execute(REMEMBER, (last, CONVERSATION, name, key_ttl_ms))?;
+            statements.execute(REMEMBERED, (last,))?;
         }
-        let more = next.are_followed || index_some(conn).await?;
-        Ok(Remembered { more, took: self.clock.monotonic().saturating_sub(started) })
+        let more = next.are_followed || index_some(statements)?;
+        self.done = Some(Remembered { more, took: self.clock.monotonic().saturating_sub(started) });
+        Ok(())
+    }
+
+    /// Tells the caller.
+    pub(super) fn finish(self, result: Result<(), StoreError>) {
+        self.reply.send(result.and_then(|()| self.done.ok_or_else(without_result))).ok();
     }
 }
 
@@ -57,56 +77,57 @@ struct Next {
     are_followed: bool,
 }
 
+const NEXT_MESSAGES: &str = "
+    SELECT max(id), count(*), coalesce(sum(octet_length(text)), 0)
+    FROM (SELECT id, text FROM message WHERE id > (SELECT remembered_to FROM memory_progress) ORDER BY id LIMIT ?1)";
+
 /// Halving costs less than to add up the bytes of each message and those before it, since mostly all of them fit.
-async fn next_messages(conn: &mut SqliteConnection) -> Result<Next, sqlx::Error> {
+fn next_messages(statements: &mut Statements<'_>) -> Result<Next, rusqlite::Error> {
     let mut most = MESSAGES;
     loop {
-        let next = sqlx::query!(
-            r#"SELECT max(id) AS "last: i64", count(*) AS "messages!: i64", coalesce(sum(octet_length(text)), 0) AS "bytes!: i64"
-               FROM (SELECT id, text FROM message WHERE id > (SELECT remembered_to FROM memory_progress) ORDER BY id LIMIT ?1)"#,
-            most
-        )
-        .fetch_one(&mut *conn)
-        .await?;
-        if next.bytes <= BYTES || most == 1 {
-            return Ok(Next { last: next.last, are_followed: next.messages == most });
+        let next = statements.query_row(NEXT_MESSAGES, (most,), |row| {
+            Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        });
+        let (last, messages, bytes) = next?;
+        if bytes <= BYTES || most == 1 {
+            return Ok(Next { last, are_followed: messages == most });
         }
         most /= 2;
     }
 }
 
-/// Puts into memory what the messages up to this one say, if it is not there. A retry says nothing new: what is the same as in the last
-/// failed message with its key, less than `key_ttl` before. An answered one between them would hold the key for longer.
+/// Puts into memory what the messages up to ?1 say, if it is not there. A retry says nothing new: what is the same as in the last
+/// failed message with its key, less than the life of a key (?4) before. An answered one between them would hold the key for longer.
+const REMEMBER: &str = "
+    INSERT INTO memory (key, category, channel, sender, content, created_at_ms)
+    SELECT CASE channel WHEN 'webhook' THEN ?3 || printf('%012x', id)
+                        ELSE channel || '_' || sender || '_' || coalesce(platform_id, id) END,
+           ?2, channel, sender, text, received_at_ms
+    FROM message AS m
+    WHERE id > (SELECT remembered_to FROM memory_progress) AND id <= ?1 AND to_remember = 1 AND text <> ''
+      AND text IS NOT (SELECT f.text FROM message AS f
+                       WHERE f.state = 'failed' AND f.idempotency_key = m.idempotency_key AND f.sender = m.sender
+                         AND f.id < m.id AND f.to_remember IS NOT 0 AND f.received_at_ms > m.received_at_ms - ?4
+                       ORDER BY f.id DESC LIMIT 1)
+    ORDER BY id";
+
+/// Notes that it is there.
+const REMEMBERED: &str = "UPDATE memory_progress SET remembered_to = ?1 WHERE remembered_to < ?1";
+
+/// All statements of it.
+#[cfg(test)]
+pub(super) const STATEMENTS: [&str; 3] = [NEXT_MESSAGES, REMEMBER, REMEMBERED];
+
+/// Puts into memory what the messages up to this one say, beside a step of sqlx.
 pub(super) async fn remember_to(
     conn: &mut SqliteConnection,
     last: i64,
     now: Millis,
     key_ttl: Duration,
 ) -> Result<(), sqlx::Error> {
-    let (name, key_ttl_ms) = (name_of_webhook(now), millis(key_ttl));
-    sqlx::query!(
-        "INSERT INTO memory (key, category, channel, sender, content, created_at_ms)
-         SELECT CASE channel WHEN 'webhook' THEN ?3 || printf('%012x', id)
-                             ELSE channel || '_' || sender || '_' || coalesce(platform_id, id) END,
-                ?2, channel, sender, text, received_at_ms
-         FROM message AS m
-         WHERE id > (SELECT remembered_to FROM memory_progress) AND id <= ?1 AND to_remember = 1 AND text <> ''
-           AND text IS NOT (SELECT f.text FROM message AS f
-                            WHERE f.state = 'failed' AND f.idempotency_key = m.idempotency_key AND f.sender = m.sender
-                              AND f.id < m.id AND f.to_remember IS NOT 0 AND f.received_at_ms > m.received_at_ms - ?4
-                            ORDER BY f.id DESC LIMIT 1)
-         ORDER BY id",
-        last,
-        CONVERSATION,
-        name,
-        key_ttl_ms
-    )
-    .execute(&mut *conn)
-    .await?;
-    sqlx::query!("UPDATE memory_progress SET remembered_to = ?1 WHERE remembered_to < ?1", last)
-        .execute(conn)
-        .await?;
-    Ok(())
+    let remember = sqlx::query(REMEMBER).bind(last).bind(CONVERSATION);
+    remember.bind(name_of_webhook(now)).bind(millis(key_ttl)).execute(&mut *conn).await?;
+    sqlx::query(REMEMBERED).bind(last).execute(conn).await.map(drop)
 }
 
 /// Memory goes back to the message `newest`, if it was beyond: the numbers behind that were those of messages deleted by hand, and are
@@ -148,10 +169,18 @@ impl SqliteStore {
         if !to_do.fetch_one(&self.shared.reads).await.map_err(|error| store_error(&error))? {
             return Ok(None); // without a transaction of the writer
         }
-        let step =
-            RememberSome { clock: Arc::clone(&self.shared.clock), key_ttl: self.shared.limits.key_ttl };
-        let done = self.shared.step_of_work(step).await?;
+        let done = self.remember_some().await?;
         Ok(done.more.then_some(done.took * REST))
+    }
+
+    /// The same, whether or not there is anything.
+    pub(super) async fn remember_some(&self) -> Result<Remembered, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let (clock, key_ttl) = (Arc::clone(&self.shared.clock), self.shared.limits.key_ttl);
+        let span = trace::write("step");
+        let some = RememberCommand { clock, key_ttl, done: None, link: span.link(), reply };
+        self.shared.enqueue_work(Command::Remember(some))?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
     }
 }
 

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use sqlx::SqliteConnection;
 
-use super::{command::Step, memory::Memory, remember::remember_to};
+use super::{command::Step, full_text::MERGE, memory::Memory, remember::remember_to};
 use crate::{
     domain::{channel::ID_MEMORY, time::Millis},
     system::SteadyClock,
@@ -403,8 +403,9 @@ async fn forget_memories(
         span.to_id,
         span.before
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
+    sqlx::query(MERGE).execute(conn).await?;
     Ok((next.is_followed(rows), deleted.rows_affected()))
 }
 

@@ -19,7 +19,7 @@ use std::{
     thread::{self, JoinHandle, Thread},
 };
 
-use rusqlite::{PrepFlags, Statement, ToSql};
+use rusqlite::{Params, PrepFlags, Statement, ToSql};
 use sqlx::{SqliteConnection, sqlite::LockedSqliteHandle};
 use tokio::sync::oneshot;
 
@@ -72,9 +72,23 @@ impl<'c> Statements<'c> {
         Self { conn, prepared: HashMap::new() }
     }
 
-    /// Runs a statement without arguments.
-    pub(super) fn execute(&mut self, statement: &'static str) -> Result<(), rusqlite::Error> {
-        self.prepare((statement, 0), || statement.to_owned())?.raw_execute().map(drop)
+    /// Runs a statement without rows.
+    pub(super) fn execute(
+        &mut self,
+        statement: &'static str,
+        arguments: impl Params,
+    ) -> Result<(), rusqlite::Error> {
+        self.prepare((statement, 0), || statement.to_owned())?.execute(arguments).map(drop)
+    }
+
+    /// What `read` takes from the one row of a query.
+    pub(super) fn query_row<R>(
+        &mut self,
+        query: &'static str,
+        arguments: impl Params,
+        read: impl FnOnce(&rusqlite::Row<'_>) -> Result<R, rusqlite::Error>,
+    ) -> Result<R, rusqlite::Error> {
+        self.prepare((query, 0), || query.to_owned())?.query_row(arguments, read)
     }
 
     /// Runs a statement with rows, each of which `fill` binds, unless there are none. Returns how many rows it changed.

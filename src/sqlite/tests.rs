@@ -141,16 +141,16 @@ fn the_server_looks_for_edits_more_than_once_in_a_second() {
 }
 
 #[tokio::test]
-async fn every_statement_with_rows_fits_the_schema() {
+async fn every_statement_beside_those_of_sqlx_fits_the_schema() {
     let folder = TempDir::new().unwrap();
     let store = open(&folder).await;
     let conn = rusqlite::Connection::open(settings(&folder).path).unwrap();
-    for statement in super::batch::STATEMENTS {
-        for rows in [1, 4] {
-            let text = statement.text(rows);
-            let prepared = conn.prepare(&text);
-            assert!(prepared.is_ok(), "{prepared:?}: {text}");
-        }
+    let with_rows =
+        super::batch::STATEMENTS.iter().flat_map(|statement| [1, 4].map(|rows| statement.text(rows)));
+    let others = super::remember::STATEMENTS.into_iter().chain(super::full_text::STATEMENTS);
+    for text in with_rows.chain(others.map(str::to_owned)) {
+        let prepared = conn.prepare(&text);
+        assert!(prepared.is_ok(), "{prepared:?}: {text}");
     }
     store.close().await;
 }

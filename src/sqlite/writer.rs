@@ -3,7 +3,8 @@
 //! SQLite has one writer, and a commit costs an fsync. So all that waits is written in one transaction and committed once,
 //! and only then is each caller answered; while one batch is being committed the next one gathers by itself. The frequent
 //! commands (hits, turns, calls of platforms) are written together, all of a kind with few statements, see
-//! [`batch`](super::batch) and [`inbox`](super::inbox); the others ([`Step`](super::command::Step)) run one after the other.
+//! [`batch`](super::batch) and [`inbox`](super::inbox), and with their rows what fills memory ([`remember`](super::remember)); the others
+//! ([`Step`](super::command::Step)) run one after the other.
 //!
 //! A command that fails does not fail its neighbours: the batch is rolled back and written again command by command, each
 //! under a savepoint. An error of the store itself (busy, full, I/O) fails the whole batch, of which nothing is written.

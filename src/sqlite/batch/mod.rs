@@ -16,6 +16,7 @@ use super::{
     StoreLimits,
     error::{leaves_doubt, of_rusqlite},
     memory::KeyId,
+    remember::RememberCommand,
     statements::{RowsStatement, Statements},
     transaction::{BEGIN, COMMIT, ROLLBACK},
 };
@@ -177,6 +178,8 @@ pub(super) struct Planned {
     pub(super) turns: Vec<Turn>,
     numbers: Vec<Numbers>, // of each turn
     last_to_go: Vec<(Arc<str>, i64)>,
+    /// What goes into memory beside them.
+    pub(super) remembering: Vec<RememberCommand>,
     run_id: i64,
     saves_memory: bool,
 }
@@ -188,20 +191,20 @@ impl Planned {
     }
 
     /// Writes the rows in a transaction of their own, of which nothing is left open if it fails.
-    pub(super) fn commit(&self, statements: &mut Statements<'_>) -> Result<u64, BatchError> {
-        let written = statements.execute(BEGIN).and_then(|()| self.write(statements));
+    pub(super) fn commit(&mut self, statements: &mut Statements<'_>) -> Result<u64, BatchError> {
+        let written = statements.execute(BEGIN, ()).and_then(|()| self.write(statements));
         let committed = written.map_err(BatchError::from).and_then(|dropped_keys| {
-            let committed = statements.execute(COMMIT).map(|()| dropped_keys);
+            let committed = statements.execute(COMMIT, ()).map(|()| dropped_keys);
             committed.map_err(|error| BatchError::of_commit(of_rusqlite(error)))
         });
         if committed.is_err() {
-            statements.execute(ROLLBACK).ok();
+            statements.execute(ROLLBACK, ()).ok();
         }
         committed
     }
 
     /// Writes the rows. Returns how many answered keys went because their owners have more than may be kept.
-    pub(super) fn write(&self, statements: &mut Statements<'_>) -> Done {
+    pub(super) fn write(&mut self, statements: &mut Statements<'_>) -> Done {
         write_hits(statements, &self.hits)?;
         let turns = self.turns.iter().zip(&self.numbers);
         let rows: Vec<_> = turns.map(|(turn, numbers)| Row { turn, numbers }).collect();
@@ -210,7 +213,9 @@ impl Planned {
         key::insert_keys(statements, &rows)?;
         key::answer_keys(statements, &rows)?;
         key::free_keys(statements, &rows)?;
-        key::drop_oldest_keys(statements, &self.last_to_go)
+        let dropped_keys = key::drop_oldest_keys(statements, &self.last_to_go)?;
+        self.remembering.iter_mut().try_for_each(|some| some.run(statements))?;
+        Ok(dropped_keys)
     }
 }
 

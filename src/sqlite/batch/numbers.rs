@@ -122,6 +122,7 @@ impl BatchState {
             turns,
             numbers,
             last_to_go,
+            remembering: Vec::new(),
             run_id: context.run_id,
             saves_memory: context.limits.saves_memory,
         })

@@ -73,7 +73,7 @@ async fn an_error_is_the_same_through_both_libraries() {
     ] {
         let through_sqlx = sqlx::query(statement).execute(both.sqlx()).await.unwrap_err();
         let mut lock = both.lock().await.unwrap();
-        let through_rusqlite = lock.run(move |statements| statements.execute(statement)).await.unwrap();
+        let through_rusqlite = lock.run(move |statements| statements.execute(statement, ())).await.unwrap();
         let through_rusqlite = of_rusqlite(through_rusqlite.unwrap_err());
         let code =
             |error: &sqlx::Error| error.as_database_error().unwrap().code().map(|code| code.to_string());
@@ -98,7 +98,7 @@ async fn whoever_stops_waiting_for_a_job_waits_until_it_has_ended() {
         let mut job = pin!(lock.run(move |statements| {
             begun.send(()).unwrap();
             goes_on.recv().unwrap();
-            statements.execute("INSERT INTO number (n, text) VALUES (1, 'a')").unwrap();
+            statements.execute("INSERT INTO number (n, text) VALUES (?1, 'a')", (1,)).unwrap();
             has_ended.store(true, Ordering::SeqCst);
         }));
         assert!(poll_fn(|context| Poll::Ready(job.as_mut().poll(context))).await.is_pending());

@@ -30,22 +30,25 @@ pub(super) enum Manner {
 #[derive(Default)]
 pub(super) struct Outcomes {
     pub(super) turns: Vec<Result<MessageId, StoreError>>,
+    pub(super) remembered: Vec<Result<(), StoreError>>,
     pub(super) calls: Vec<Result<AcceptOutcome, StoreError>>,
     pub(super) steps: Vec<Result<(), StoreError>>,
     /// Answered keys that had to go.
     pub(super) dropped_keys: u64,
 }
 
-/// What became of the hits and turns of a batch.
+/// What became of the rows of a batch.
 #[derive(Default)]
 pub(super) struct Written {
     messages: Vec<MessageId>, // of the turns
+    remembered: usize,
     dropped_keys: u64,
 }
 
 impl From<Written> for Outcomes {
-    fn from(Written { messages, dropped_keys }: Written) -> Self {
-        Self { turns: messages.into_iter().map(Ok).collect(), dropped_keys, ..Self::default() }
+    fn from(Written { messages, remembered, dropped_keys }: Written) -> Self {
+        let turns = messages.into_iter().map(Ok).collect();
+        Self { turns, remembered: vec![Ok(()); remembered], dropped_keys, ..Self::default() }
     }
 }
 
@@ -99,7 +102,7 @@ impl Core {
         conn: &mut Connection<'_>,
         batch: &mut Batch,
     ) -> Result<Outcomes, BatchError> {
-        let mut outcomes = Outcomes::from(self.write_hits_and_turns(conn, batch).await?);
+        let mut outcomes = Outcomes::from(self.write_rows_of(conn, batch).await?);
         let context = self.shared.context();
         let calls = inbox::write_calls(conn.sqlx(), &mut self.state, &context, &batch.calls).await?;
         outcomes.calls = calls.into_iter().map(Ok).collect();
@@ -109,13 +112,13 @@ impl Core {
         Ok(outcomes)
     }
 
-    /// Those of a batch, in a transaction that has begun.
-    async fn write_hits_and_turns(
+    /// The rows of a batch, in a transaction that has begun.
+    async fn write_rows_of(
         &mut self,
         conn: &mut Connection<'_>,
         batch: &mut Batch,
     ) -> Result<Written, BatchError> {
-        if !batch.writes() {
+        if !batch.has_rows() {
             return Ok(Written::default());
         }
         let conversations = self.state.read_for(conn.sqlx(), &batch.turns).await?;
@@ -128,21 +131,22 @@ impl Core {
         conn: &mut Locked<'_>,
         batch: &mut Batch,
         conversations: Vec<Option<ConversationId>>,
-        write: fn(&Planned, &mut Statements<'_>) -> Result<u64, E>,
+        write: fn(&mut Planned, &mut Statements<'_>) -> Result<u64, E>,
     ) -> Result<Written, BatchError> {
         let context = self.shared.context();
-        let planned = self.state.plan(&context, &mut batch.hits, &mut batch.turns, conversations)?;
+        let mut planned = self.state.plan(&context, &mut batch.hits, &mut batch.turns, conversations)?;
+        planned.remembering = std::mem::take(&mut batch.remembering);
         let job = move |statements: &mut Statements<'_>| {
-            let written = unless_it_panics(|| write(&planned, statements));
+            let written = unless_it_panics(|| write(&mut planned, statements));
             if written.is_err() {
-                statements.execute(ROLLBACK).ok();
+                statements.execute(ROLLBACK, ()).ok();
             }
             (written, planned)
         };
         let (written, planned) = conn.run(job).await?;
-        let messages = planned.messages();
-        (batch.hits, batch.turns) = (planned.hits, planned.turns);
-        Ok(Written { messages, dropped_keys: written?.map_err(E::into)? })
+        let (messages, remembered) = (planned.messages(), planned.remembering.len());
+        (batch.hits, batch.turns, batch.remembering) = (planned.hits, planned.turns, planned.remembering);
+        Ok(Written { messages, remembered, dropped_keys: written?.map_err(E::into)? })
     }
 
     /// One savepoint for each command.
@@ -152,10 +156,14 @@ impl Core {
         batch: &mut Batch,
     ) -> Result<Outcomes, BatchError> {
         let hits = Batch { hits: batch.hits.clone(), ..Batch::default() };
-        let mut turns: Vec<_> =
-            batch.turns.drain(..).map(|turn| Batch { turns: vec![turn], ..Batch::default() }).collect();
-        let outcomes = self.write_each(conn, batch, hits, &mut turns).await;
+        let turns = batch.turns.drain(..).map(|turn| Batch { turns: vec![turn], ..Batch::default() });
+        let mut turns: Vec<_> = turns.collect();
+        let remembering =
+            batch.remembering.drain(..).map(|some| Batch { remembering: vec![some], ..Batch::default() });
+        let mut remembering: Vec<_> = remembering.collect();
+        let outcomes = self.write_each(conn, batch, hits, (&mut turns, &mut remembering)).await;
         batch.turns.extend(turns.into_iter().flat_map(|one| one.turns));
+        batch.remembering.extend(remembering.into_iter().flat_map(|one| one.remembering));
         outcomes
     }
 
@@ -164,17 +172,22 @@ impl Core {
         conn: &mut Connection<'_>,
         batch: &mut Batch,
         mut hits: Batch,
-        turns: &mut [Batch],
+        (turns, remembering): (&mut [Batch], &mut [Batch]),
     ) -> Result<Outcomes, BatchError> {
-        self.write_hits_and_turns(conn, &mut hits).await?;
+        self.write_rows_of(conn, &mut hits).await?;
         let mut outcomes = Outcomes::default();
-        for turn in turns {
+        for one in turns {
             transaction::begin_one(conn.sqlx()).await?;
-            let written = self.write_hits_and_turns(conn, turn).await.map(|written| {
+            let written = self.write_rows_of(conn, one).await.map(|written| {
                 outcomes.dropped_keys += written.dropped_keys;
                 written.messages
             });
             outcomes.turns.push(one_outcome(conn.sqlx(), &mut self.state, written).await?);
+        }
+        for one in remembering {
+            transaction::begin_one(conn.sqlx()).await?;
+            let written = self.write_rows_of(conn, one).await.map(|_| vec![()]);
+            outcomes.remembered.push(one_outcome(conn.sqlx(), &mut self.state, written).await?);
         }
         let context = self.shared.context();
         for call in &batch.calls {

@@ -23,6 +23,10 @@ impl Core {
             self.note(outcome.as_ref().err());
             turn.reply.send(outcome).ok();
         }
+        for (some, outcome) in batch.remembering.into_iter().zip(outcomes.remembered) {
+            self.note(outcome.as_ref().err());
+            some.finish(outcome);
+        }
         for (call, outcome) in batch.calls.into_iter().zip(outcomes.calls) {
             self.note(outcome.as_ref().err());
             call.finish(outcome, &self.shared.memory);
@@ -46,6 +50,9 @@ impl Core {
         }
         for turn in batch.turns {
             turn.reply.send(Err(error.clone())).ok();
+        }
+        for some in batch.remembering {
+            some.finish(Err(error.clone()));
         }
         for call in batch.calls {
             call.finish(Err(error.clone()), &self.shared.memory);
