@@ -164,7 +164,7 @@ fn run_here(load: &Load) -> Result<Report, String> {
             pacer.map_err(|problem| format!("cannot start the pacer: {problem}"))?;
         }
         let outcome = runtime.block_on(drive_all(&run, streams));
-        run.pace.iter().for_each(|pace| pace.stop());
+        run.pace.iter().for_each(Pace::stop);
         outcome
     })?;
     Ok(run.report(load))
@@ -194,9 +194,12 @@ async fn connect(addr: SocketAddr) -> std::io::Result<TcpStream> {
 
 /// Runs every connection to its end, and waits no longer than `DRAIN` for the last answers.
 async fn drive_all(run: &Arc<Run>, streams: Vec<TcpStream>) -> Result<(), String> {
-    if let Some(pace) = run.pace.clone() {
-        tokio::spawn(async move { pace.release().await });
-    }
+    let paced = Arc::clone(run);
+    tokio::spawn(async move {
+        if let Some(pace) = &paced.pace {
+            pace.release().await;
+        }
+    });
     let mut connections = JoinSet::new();
     for stream in streams {
         let run = Arc::clone(run);
@@ -225,7 +228,7 @@ struct Run {
     expect_status: u16,
     count_from: Instant,
     end: Instant,
-    pace: Option<Arc<Pace>>,
+    pace: Option<Pace>,
     /// Requests that may still be sent.
     left: AtomicU64,
     /// One for all connections: with one thread the lock is never contended, and cheaper than many cold histograms.
@@ -252,7 +255,7 @@ impl Run {
             expect_status: load.expect_status,
             count_from,
             end,
-            pace: load.rate.map(|rate| Arc::new(Pace::new(rate, begin, end))),
+            pace: load.rate.map(|rate| Pace::new(rate, begin, end)),
             left: AtomicU64::new(load.total.unwrap_or(u64::MAX)),
             tally: Mutex::default(),
         }
@@ -350,7 +353,7 @@ impl Run {
             unexpected: tally.unexpected.clone(),
             reconnects: tally.reconnects,
             unanswered: tally.unanswered,
-            unsent: self.pace.as_ref().map_or(0, |pace| pace.unsent()),
+            unsent: self.pace.as_ref().map_or(0, Pace::unsent),
         }
     }
 }

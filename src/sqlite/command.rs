@@ -133,11 +133,6 @@ impl Shared {
         Err(error)
     }
 
-    /// Puts a part of the work in the background into its queue.
-    pub(super) fn enqueue_work(&self, command: Command) -> Result<(), StoreError> {
-        self.enqueue_in(&self.queues.work, command)
-    }
-
     /// Runs a step in the writer's next transaction, with the hit that led to it.
     pub(super) async fn step<S: Step>(&self, hit: Option<Hit>, step: S) -> Result<S::Output, StoreError> {
         self.run_step(&self.queues.callers, hit, step).await
@@ -154,10 +149,20 @@ impl Shared {
         hit: Option<Hit>,
         step: S,
     ) -> Result<S::Output, StoreError> {
+        let command =
+            |reply, link| Command::Step(hit, Box::new(StepCall { step, output: None, link, reply }));
+        self.ask(queue, command).await
+    }
+
+    /// Has the writer run a command as a step, and waits for what it says.
+    pub(super) async fn ask<T>(
+        &self,
+        queue: &Sender<Command>,
+        command: impl FnOnce(oneshot::Sender<Result<T, StoreError>>, Option<Linked>) -> Command,
+    ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let span = trace::write("step");
-        let call = StepCall { step, output: None, link: span.link(), reply };
-        self.enqueue_in(queue, Command::Step(hit, Box::new(call)))?;
+        self.enqueue_in(queue, command(reply, span.link()))?;
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 }

@@ -45,10 +45,7 @@ pub(super) const STATEMENTS: [&str; 4] = [NEXT_MEMORIES, INDEX, INDEXED, MERGE];
 
 /// Puts some of memory into the full text. Whether there is more.
 pub(super) fn index_some(statements: &mut Statements<'_>) -> Result<bool, rusqlite::Error> {
-    let next = statements.query_row(NEXT_MEMORIES, (ROWS, BYTES), |row| {
-        Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-    });
-    let (last, rows, fits) = next?;
+    let (last, rows, fits): (Option<i64>, i64, i64) = statements.query_row(NEXT_MEMORIES, (ROWS, BYTES))?;
     if let Some(last) = last {
         statements.execute(INDEX, (last,))?;
         statements.execute(INDEXED, (last,))?;

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::{
     SqliteStore,
     batch::millis,
-    command::{Command, closed, without_result},
+    command::{Command, without_result},
     error::store_error,
     full_text::index_some,
     statements::Statements,
@@ -18,7 +18,7 @@ use crate::{
     domain::{memory::CONVERSATION, time::Millis},
     repository::StoreError,
     system::SteadyClock,
-    telemetry::trace::{self, Linked},
+    telemetry::trace::Linked,
 };
 
 /// Messages that one step puts into memory at most.
@@ -85,10 +85,7 @@ const NEXT_MESSAGES: &str = "
 fn next_messages(statements: &mut Statements<'_>) -> Result<Next, rusqlite::Error> {
     let mut most = MESSAGES;
     loop {
-        let next = statements.query_row(NEXT_MESSAGES, (most,), |row| {
-            Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-        });
-        let (last, messages, bytes) = next?;
+        let (last, messages, bytes): (_, i64, i64) = statements.query_row(NEXT_MESSAGES, (most,))?;
         if bytes <= BYTES || most == 1 {
             return Ok(Next { last, are_followed: messages == most });
         }
@@ -175,12 +172,10 @@ impl SqliteStore {
 
     /// The same, whether or not there is anything.
     pub(super) async fn remember_some(&self) -> Result<Remembered, StoreError> {
-        let (reply, answer) = oneshot::channel();
         let (clock, key_ttl) = (Arc::clone(&self.shared.clock), self.shared.limits.key_ttl);
-        let span = trace::write("step");
-        let some = RememberCommand { clock, key_ttl, done: None, link: span.link(), reply };
-        self.shared.enqueue_work(Command::Remember(some))?;
-        answer.await.unwrap_or_else(|_| Err(closed()))
+        let command =
+            |reply, link| Command::Remember(RememberCommand { clock, key_ttl, done: None, link, reply });
+        self.shared.ask(&self.shared.queues.work, command).await
     }
 }
 

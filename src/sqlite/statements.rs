@@ -19,7 +19,7 @@ use std::{
     thread::{self, JoinHandle, Thread},
 };
 
-use rusqlite::{Params, PrepFlags, Statement, ToSql};
+use rusqlite::{Params, PrepFlags, Row, Statement, ToSql};
 use sqlx::{SqliteConnection, sqlite::LockedSqliteHandle};
 use tokio::sync::oneshot;
 
@@ -81,14 +81,16 @@ impl<'c> Statements<'c> {
         self.prepare((statement, 0), || statement.to_owned())?.execute(arguments).map(drop)
     }
 
-    /// What `read` takes from the one row of a query.
+    /// The one row of a query.
     pub(super) fn query_row<R>(
         &mut self,
         query: &'static str,
         arguments: impl Params,
-        read: impl FnOnce(&rusqlite::Row<'_>) -> Result<R, rusqlite::Error>,
-    ) -> Result<R, rusqlite::Error> {
-        self.prepare((query, 0), || query.to_owned())?.query_row(arguments, read)
+    ) -> Result<R, rusqlite::Error>
+    where
+        R: for<'r> TryFrom<&'r Row<'r>, Error = rusqlite::Error>,
+    {
+        self.prepare((query, 0), || query.to_owned())?.query_row(arguments, |row| row.try_into())
     }
 
     /// Runs a statement with rows, each of which `fill` binds, unless there are none. Returns how many rows it changed.

@@ -16,10 +16,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     DatabaseSettings, Retention, SqliteStore, StoreLimits, StoreParts, UpkeepError, Watch, back_up,
-    command::Step,
+    command::Step, memory::KeyId,
 };
 use crate::{
-    repository::{StoreError, StoreStatusRepository as _},
+    domain::{
+        client::Owner,
+        id::TokenId,
+        idempotency::{BodyHash, IdempotencyKey},
+        message::{Account, Answer, MessageText},
+        rate::{RateClient, Scope},
+        time::Millis,
+    },
+    repository::{
+        HitOutcome, NewTurn, PendingHit, RateLimitRepository as _, StoreError, StoreStatusRepository as _,
+        TurnEnd,
+    },
     system::{SteadyClock, SystemClock},
     telemetry::Metrics,
 };
@@ -70,6 +81,33 @@ async fn open(folder: &TempDir) -> SqliteStore {
 /// A connection as another process has one.
 async fn other(folder: &TempDir) -> SqliteConnection {
     super::open::options(&settings(folder)).connect().await.unwrap()
+}
+
+fn id(key: &str) -> KeyId {
+    (Owner::Token(TokenId(1)), IdempotencyKey::stored(key).unwrap())
+}
+
+fn turn(key: &str) -> Box<NewTurn> {
+    Box::new(NewTurn {
+        owner: id(key).0,
+        key: Some((id(key).1, BodyHash([0; 32]))),
+        session: None,
+        text: Arc::new(MessageText::new("hello".to_owned()).unwrap()),
+        hit: None,
+    })
+}
+
+/// A request that was let in.
+fn hit(store: &SqliteStore, scope: Scope, now: Millis) -> PendingHit {
+    let address = std::net::IpAddr::from([127, 0, 0, 1]).into();
+    match store.hit(scope, RateClient { token: None, address }, now) {
+        HitOutcome::Admitted(hit, _) => hit,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn answered() -> TurnEnd {
+    TurnEnd::Answered(Answer { text: "an answer".into(), model: "m".into() }, Account::default())
 }
 
 /// Lets the file have so many pages; fewer than it has are as many as it has.

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use super::{
     super::{DatabaseSettings, SqliteStore, StoreLimits, check, command::Step as StoreStep, open as opening},
-    limits, open_with, settings,
+    answered, hit, limits, open_with, settings,
 };
 use crate::{
     domain::{
@@ -31,13 +31,13 @@ use crate::{
         idempotency::{BodyHash, IdempotencyKey},
         message::{Account, Answer, MessageText},
         pairing::PairingCode,
-        rate::{RateClient, Scope},
+        rate::Scope,
         time::Millis,
         token::TokenHash,
     },
     repository::{
-        AcceptOutcome, AnswerEnd, AnswerJob, ClaimOutcome, HitOutcome, InboxRepository as _, Lease, NewCall,
-        NewCode, NewTurn, Next, PairingRepository as _, PendingHit, RateLimitRepository as _, RedeemOutcome,
+        AcceptOutcome, AnswerEnd, AnswerJob, ClaimOutcome, InboxRepository as _, Lease, NewCall, NewCode,
+        NewTurn, Next, PairingRepository as _, PendingHit, RateLimitRepository as _, RedeemOutcome,
         Redemption, Reply, SendEnd, SendJob, StoreError, TokenRepository as _, TurnEnd, TurnRepository as _,
     },
 };
@@ -164,10 +164,6 @@ struct Bench {
     _folder: TempDir,
 }
 
-fn answered() -> TurnEnd {
-    TurnEnd::Answered(answer(), Account::default())
-}
-
 fn answer() -> Answer {
     Answer { text: "an answer".into(), model: "m".into() }
 }
@@ -197,11 +193,7 @@ impl Bench {
     }
 
     fn hit(&self, scope: Scope) -> PendingHit {
-        let address = ClientAddress::from(std::net::IpAddr::from([127, 0, 0, 1]));
-        match self.store.hit(scope, RateClient { token: None, address }, NOW) {
-            HitOutcome::Admitted(hit, _) => hit,
-            other => panic!("{other:?}"),
-        }
+        hit(&self.store, scope, NOW)
     }
 
     /// A client that was never there before, so that none is locked out.

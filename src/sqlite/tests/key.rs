@@ -5,12 +5,11 @@ use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 use sqlx::SqliteConnection;
 use tempfile::TempDir;
 
-use super::{Limit, NO_LIMIT, limits, open, open_with, other, parts, settings};
+use super::{Limit, NO_LIMIT, id, limits, open, open_with, other, parts, settings, turn};
 use crate::{
     domain::{
-        client::Owner,
-        id::{MessageId, TokenId},
-        idempotency::{BodyHash, IdempotencyKey},
+        id::MessageId,
+        idempotency::BodyHash,
         message::{Account, Answer, MessageText},
         time::Millis,
     },
@@ -21,20 +20,6 @@ use crate::{
         memory::{KeyId, KeyState, Memory},
     },
 };
-
-fn id(key: &str) -> KeyId {
-    (Owner::Token(TokenId(1)), IdempotencyKey::stored(key).unwrap())
-}
-
-fn turn(key: &str) -> Box<NewTurn> {
-    Box::new(NewTurn {
-        owner: id(key).0,
-        key: Some((id(key).1, BodyHash([0; 32]))),
-        session: None,
-        text: Arc::new(MessageText::new("hello".to_owned()).unwrap()),
-        hit: None,
-    })
-}
 
 /// A store that does not read the keys on record by itself.
 async fn open_unread(folder: &TempDir) -> SqliteStore {

@@ -1,56 +1,57 @@
 //! What one step puts into memory and its full text.
 
-use std::sync::Arc;
-
 use tempfile::TempDir;
 
-use super::{SqliteStore, StoreLimits, limits, open, open_with, other, settings};
+use super::{SqliteStore, StoreLimits, answered, hit, limits, open, open_with, other, settings, turn};
 use crate::{
-    domain::{
-        client::Owner,
-        id::TokenId,
-        idempotency::{BodyHash, IdempotencyKey},
-        message::{Account, Answer, MessageText},
-        rate::{RateClient, Scope},
-        time::Millis,
-    },
-    repository::{
-        ClaimOutcome, HitOutcome, Lease, NewTurn, PendingHit, RateLimitRepository as _, StoreError, TurnEnd,
-        TurnRepository as _,
-    },
+    domain::{rate::Scope, time::Millis},
+    repository::{ClaimOutcome, Lease, RateLimitRepository as _, StoreError, TurnRepository as _},
 };
 
+const NOW: Millis = Millis(1_790_000_000_000);
+
 /// Messages with texts of these lengths.
-async fn said(folder: &TempDir, lengths: &[i64]) {
-    let mut conn = other(folder).await;
-    for length in lengths {
-        let insert = "INSERT INTO message (received_at_ms, channel, sender, text, state, attempts, run_id, answer, finished_at_ms, to_remember)
-                      VALUES (-1, 'webhook', 'token:1', printf('%.*c', ?1, 'x'), 'answered', 1, 1, '', 1, 1)";
-        sqlx::query(insert).bind(length).execute(&mut conn).await.unwrap();
-    }
+async fn said(folder: &TempDir, lengths: &[usize]) {
+    say(folder, lengths.iter().map(|length| "x".repeat(*length))).await;
 }
 
-/// How many are in memory after each step.
-async fn after_each_step(store: &SqliteStore) -> Vec<i64> {
-    let mut counts = Vec::new();
+/// Messages with these texts.
+async fn say(folder: &TempDir, texts: impl Iterator<Item = String>) {
+    let mut conn = other(folder).await;
+    sqlx::raw_sql("BEGIN").execute(&mut conn).await.unwrap();
+    for text in texts {
+        let insert = "INSERT INTO message (received_at_ms, channel, sender, text, state, attempts, run_id, answer, finished_at_ms, to_remember)
+                      VALUES (-1, 'webhook', 'token:1', ?1, 'answered', 1, 1, '', 1, 1)";
+        sqlx::query(insert).bind(text).execute(&mut conn).await.unwrap();
+    }
+    sqlx::raw_sql("COMMIT").execute(&mut conn).await.unwrap();
+}
+
+/// What the query says after each step, without repetitions.
+async fn after_each_step(store: &SqliteStore, query: &'static str) -> Vec<i64> {
+    let mut found = Vec::new();
     let mut more = true;
     while more {
         more = store.remember_once().await.unwrap().is_some();
-        let count = sqlx::query_scalar("SELECT count(*) FROM memory");
-        counts.push(count.fetch_one(&store.shared.reads).await.unwrap());
+        found.push(sqlx::query_scalar(query).fetch_one(&store.shared.reads).await.unwrap());
     }
-    counts.dedup(); // steps of the full text
-    counts
+    found.dedup();
+    found
 }
+
+/// How many are in memory.
+const KEPT: &str = "SELECT count(*) FROM memory";
+/// How far the full text has come.
+const INDEXED: &str = "SELECT indexed_to FROM memory_progress";
 
 #[tokio::test]
 async fn a_step_takes_a_thousand_short_texts_or_few_long_ones_and_at_least_one() {
     let folder = TempDir::new().unwrap();
     let store = open(&folder).await;
     said(&folder, &[10; 1025]).await;
-    assert_eq!(after_each_step(&store).await, [1024, 1025]);
+    assert_eq!(after_each_step(&store, KEPT).await, [1024, 1025]);
     said(&folder, &[100_000, 100_000, 100_000, 300_000, 10]).await;
-    assert_eq!(after_each_step(&store).await, [1027, 1028, 1029, 1030]);
+    assert_eq!(after_each_step(&store, KEPT).await, [1027, 1028, 1029, 1030]);
     let names = sqlx::query_scalar("SELECT count(DISTINCT key) FROM memory");
     let names: i64 = names.fetch_one(&store.shared.reads).await.unwrap();
     assert_eq!(names, 1030);
@@ -77,13 +78,8 @@ async fn a_step_of_the_full_text_takes_few_bytes_and_at_least_one_row() {
     let folder = TempDir::new().unwrap();
     let store = open(&folder).await;
     said(&folder, &[10_000, 6_000, 10_000, 10_000, 300_000, 10]).await;
-    let mut indexed: Vec<i64> = Vec::new();
-    while store.remember_once().await.unwrap().is_some() {
-        let progress = sqlx::query_scalar("SELECT indexed_to FROM memory_progress");
-        indexed.push(progress.fetch_one(&store.shared.reads).await.unwrap());
-    }
-    indexed.dedup(); // the first two steps of memory are one too large for the other, and index nothing
-    assert_eq!(indexed, [0, 2, 3, 4, 5]);
+    // Of the first two steps each finds one of the texts too long for memory, and indexes nothing.
+    assert_eq!(after_each_step(&store, INDEXED).await, [0, 2, 3, 4, 5, 6]);
     store.close().await;
 }
 
@@ -92,20 +88,11 @@ async fn a_step_of_the_full_text_takes_few_bytes_and_at_least_one_row() {
 async fn parts_of_the_full_text_are_merged_as_they_come() {
     let folder = TempDir::new().unwrap();
     let store = open(&folder).await;
-    let say = "INSERT INTO message (received_at_ms, channel, sender, text, state, attempts, run_id, answer, finished_at_ms, to_remember)
-               VALUES (-1, 'webhook', 'token:1', ?1, 'answered', 1, 1, '', 1, 1)";
-    let mut conn = other(&folder).await;
     let mut most: i64 = 0;
     for step in 0..STEPS_OF_TEXT {
-        sqlx::raw_sql("BEGIN").execute(&mut conn).await.unwrap();
-        for row in 0..64 {
-            let word = |number: u32| {
-                format!("{:x}", (step * 1920 + row * 30 + number).wrapping_mul(0x9e37_79b9) >> 4)
-            };
-            let text = (0..30).map(word).collect::<Vec<_>>().join(" ");
-            sqlx::query(say).bind(text).execute(&mut conn).await.unwrap();
-        }
-        sqlx::raw_sql("COMMIT").execute(&mut conn).await.unwrap();
+        let word = |number: u32| format!("{:x}", (step * 1920 + number).wrapping_mul(0x9e37_79b9) >> 4);
+        let text = |row: u32| (row * 30..(row + 1) * 30).map(word).collect::<Vec<_>>().join(" ");
+        say(&folder, (0..64).map(text)).await;
         store.remember_all().await.unwrap();
         let parts = sqlx::query_scalar("SELECT count(DISTINCT segid) FROM memory_text_idx");
         most = most.max(parts.fetch_one(&store.shared.reads).await.unwrap());
@@ -122,9 +109,12 @@ async fn fail_beside(store: &SqliteStore, number: i64, why: &str) {
     // One transaction of callers alone, so that the next one takes of all queues. It has the numbers read that turns need, so that
     // the next one is rows and nothing else.
     let (mut first, mut second) = (claim(store, number * 2 - 1).await, claim(store, number * 2).await);
-    settle(store, &mut first).await.unwrap();
-    let (remembered, settled, counted) =
-        tokio::join!(store.remember_some(), settle(store, &mut second), store.count(hit(store)));
+    store.settle(&mut first, &answered(), NOW).await.unwrap();
+    let (remembered, settled, counted) = tokio::join!(
+        store.remember_some(),
+        async { store.settle(&mut second, &answered(), NOW).await },
+        store.count(hit(store, Scope::Webhook, NOW))
+    );
     let Err(StoreError::Unavailable(error)) = remembered else { panic!("it failed") };
     assert!(error.contains(why), "{error}");
     assert_eq!((settled, counted), (Ok(()), Ok(())));
@@ -135,29 +125,9 @@ async fn fail_beside(store: &SqliteStore, number: i64, why: &str) {
 }
 
 async fn claim(store: &SqliteStore, number: i64) -> Lease {
-    let key = IdempotencyKey::parse(number.to_string().as_bytes()).unwrap();
-    let new = Box::new(NewTurn {
-        owner: Owner::Token(TokenId(1)),
-        key: Some((key, BodyHash([0; 32]))),
-        session: None,
-        text: Arc::new(MessageText::new("hello".into()).unwrap()),
-        hit: None,
-    });
-    let ClaimOutcome::Claimed(lease) = store.claim(new, Millis(1)).outcome().await.unwrap() else { panic!() };
+    let claimed = store.claim(turn(&number.to_string()), NOW).outcome().await.unwrap();
+    let ClaimOutcome::Claimed(lease) = claimed else { panic!() };
     lease
-}
-
-async fn settle(store: &SqliteStore, lease: &mut Lease) -> Result<(), StoreError> {
-    let answer = Answer { text: "an answer".into(), model: "m".into() };
-    store.settle(lease, &TurnEnd::Answered(answer, Account::default()), Millis(1)).await
-}
-
-fn hit(store: &SqliteStore) -> PendingHit {
-    let address = std::net::IpAddr::from([127, 0, 0, 1]).into();
-    match store.hit(Scope::Webhook, RateClient { token: None, address }, store.shared.clock.now()) {
-        HitOutcome::Admitted(hit, _) => hit,
-        other => panic!("{other:?}"),
-    }
 }
 
 #[tokio::test]
@@ -171,7 +141,7 @@ async fn memory_that_takes_nothing_fails_no_neighbour() {
         fail_beside(&store, number, "refused").await;
     }
     sqlx::raw_sql("DROP TRIGGER refuse").execute(&mut other(&folder).await).await.unwrap();
-    assert_eq!(after_each_step(&store).await, [7]);
+    assert_eq!(after_each_step(&store, KEPT).await, [7]);
     store.close().await;
 }
 

@@ -156,11 +156,9 @@ impl Core {
         batch: &mut Batch,
     ) -> Result<Outcomes, BatchError> {
         let hits = Batch { hits: batch.hits.clone(), ..Batch::default() };
-        let turns = batch.turns.drain(..).map(|turn| Batch { turns: vec![turn], ..Batch::default() });
-        let mut turns: Vec<_> = turns.collect();
-        let remembering =
-            batch.remembering.drain(..).map(|some| Batch { remembering: vec![some], ..Batch::default() });
-        let mut remembering: Vec<_> = remembering.collect();
+        let mut turns = each_alone(&mut batch.turns, |turns| Batch { turns, ..Batch::default() });
+        let mut remembering =
+            each_alone(&mut batch.remembering, |remembering| Batch { remembering, ..Batch::default() });
         let outcomes = self.write_each(conn, batch, hits, (&mut turns, &mut remembering)).await;
         batch.turns.extend(turns.into_iter().flat_map(|one| one.turns));
         batch.remembering.extend(remembering.into_iter().flat_map(|one| one.remembering));
@@ -205,6 +203,11 @@ impl Core {
         }
         Ok(outcomes)
     }
+}
+
+/// A batch for each of these commands.
+fn each_alone<T>(commands: &mut Vec<T>, batch_of: fn(Vec<T>) -> Batch) -> Vec<Batch> {
+    commands.drain(..).map(|one| batch_of(vec![one])).collect()
 }
 
 /// Ends the savepoint of one command with what came of it. An error of the store itself is not the command's: it fails the
