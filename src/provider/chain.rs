@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Kind, Provider, ProviderError,
-    link::{LimitedProvider, Limits},
+    link::{LimitedProvider, Limits, Share, count},
 };
 use crate::{
     domain::{
@@ -113,16 +113,21 @@ impl Chain {
     pub async fn answer(&self, prompt: &Prompt) -> (Result<Answer, ProviderError>, Account) {
         let mut account = Account::default();
         let began = self.now();
-        let result = self.ask_all(prompt, &mut account).await;
+        let result = self.ask_all(prompt, began, &mut account).await;
         account.took = self.now().saturating_sub(began);
         (result, account)
     }
 
     /// Asks one after the other until one answers.
-    async fn ask_all(&self, prompt: &Prompt, account: &mut Account) -> Result<Answer, ProviderError> {
-        let deadline = self.now() + self.settings.timeout;
+    async fn ask_all(
+        &self,
+        prompt: &Prompt,
+        began: Duration,
+        account: &mut Account,
+    ) -> Result<Answer, ProviderError> {
+        let deadline = began + self.settings.timeout;
         let mut left = self.fallbacks.len();
-        let mut result = self.ask(&self.first, prompt, self.share(deadline, left + 1), account).await;
+        let mut result = self.ask(&self.first, prompt, Share::of(began, deadline, left + 1), account).await;
         for fallback in &self.fallbacks {
             let error = match result {
                 Err(error) if error != ProviderError::RefusedByPolicy => error,
@@ -130,40 +135,36 @@ impl Chain {
             };
             let (kind, class) = (fallback.provider.kind().label().as_str(), error.class());
             tracing::debug!(kind, class, "no answer: a fallback is asked");
-            let later = self.ask(fallback, prompt, self.share(deadline, left), account).await;
+            let later = self.ask(fallback, prompt, Share::of(self.now(), deadline, left), account).await;
             result = later.map_err(|later| more_hopeful(error, later));
             left -= 1;
         }
         result
     }
 
-    /// Asks one provider until it answers, it makes no sense to ask it again, or the moment `until` is too near.
+    /// Asks one provider until it answers, it makes no sense to ask it again, or the end of its share is too near.
     async fn ask(
         &self,
         provider: &LimitedProvider,
         prompt: &Prompt,
-        until: Duration,
+        mut share: Share,
         account: &mut Account,
     ) -> Result<Answer, ProviderError> {
         let mut retry = 0;
         loop {
-            let error = match provider.call(prompt, until, account).await {
+            let error = match provider.call(prompt, share, account).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             retry += 1;
             let pause = BACKOFF.pause(retry, error.retry_after(), random_number(&*self.parts.entropy));
-            let is_time_left = self.now().saturating_add(pause) < until;
+            let is_time_left = self.now().saturating_add(pause) < share.until;
             if retry > self.settings.max_retries || !is_safe_to_repeat(&error) || !is_time_left {
                 return Err(error);
             }
             tokio::time::sleep(pause).await;
+            share.now = self.now();
         }
-    }
-
-    /// The moment at which the first of `providers` providers must be done.
-    fn share(&self, deadline: Duration, providers: usize) -> Duration {
-        self.now() + deadline.saturating_sub(self.now()) / count(providers)
     }
 
     fn now(&self) -> Duration {
@@ -190,8 +191,4 @@ fn more_hopeful(first: ProviderError, later: ProviderError) -> ProviderError {
     let is_later_better =
         later == ProviderError::RefusedByPolicy || (later.is_transient() && !first.is_transient());
     if is_later_better { later } else { first }
-}
-
-fn count(providers: usize) -> u32 {
-    u32::try_from(providers).unwrap_or(u32::MAX)
 }

@@ -1,10 +1,12 @@
 //! One provider of a chain: how many calls of it run and wait, whether it is called at all, and what came of it.
 
 use std::{
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use futures_util::future::poll_immediate;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::timeout,
@@ -33,6 +35,31 @@ pub(super) struct LimitedProvider {
     clock: Arc<SteadyClock>,
     metrics: Arc<Metrics>,
     attempts: AttemptMetrics,
+}
+
+/// The time that a provider has of all that there is for an answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    /// When the clock was last looked at: to be set anew by whoever has waited.
+    pub(super) now: Duration,
+    /// The moment at which it must be done.
+    pub(super) until: Duration,
+}
+
+impl Share {
+    /// What the first of so many providers has of the time from `now` to `deadline`.
+    pub(super) fn of(now: Duration, deadline: Duration, providers: usize) -> Self {
+        Self { now, until: now + deadline.saturating_sub(now) / count(providers) }
+    }
+
+    fn left(self) -> Duration {
+        self.until.saturating_sub(self.now)
+    }
+}
+
+/// A number of providers, to divide by.
+pub(super) fn count(providers: usize) -> u32 {
+    u32::try_from(providers).unwrap_or(u32::MAX)
 }
 
 /// How much is asked of one provider.
@@ -73,31 +100,25 @@ impl LimitedProvider {
         self.guarded().breaker.shown(self.clock.monotonic())
     }
 
-    /// Calls the provider once, as soon as there is room for the call, and not beyond the moment `until`. A call that is made is
+    /// Calls the provider once, as soon as there is room for the call, and not beyond its share of the time. A call that is made is
     /// put on the account, and so are the tokens of its answer.
     pub(super) async fn call(
         &self,
         prompt: &Prompt,
-        until: Duration,
+        mut share: Share,
         account: &mut Account,
     ) -> Result<Answer, ProviderError> {
-        // What must not be called is not waited for either; what has waited asks once more.
-        self.guarded().breaker.check(self.clock.monotonic()).map_err(|wait| self.suspended(wait))?;
-        let left = until.saturating_sub(self.clock.monotonic());
-        let waiting = self.metrics.agent.waiting();
-        let slot = timeout(left, self.slots.enter()).await.map_err(|_| ProviderError::TimedOut(left))?;
-        drop(waiting);
-        let _slot = slot.ok_or_else(|| {
-            self.metrics.agent.not_called(NotCalled::QueueFull);
-            ProviderError::QueueFull
-        })?;
-        let attempt = self.enter().map_err(|wait| self.suspended(wait))?;
+        let _slot = match self.slots.try_enter() {
+            Some(slot) => slot,
+            None => self.wait_for_slot(&mut share).await?,
+        };
+        let attempt = self.enter(share.now).map_err(|wait| self.suspended(wait))?;
         let _running = self.metrics.agent.running();
         account.provider = Some(self.provider.kind().label().as_str());
         account.calls += 1;
-        let given = self.limits.timeout.min(until.saturating_sub(self.clock.monotonic()));
+        let given = self.limits.timeout.min(share.left());
         let mut span = trace::chat(self.provider.kind().label(), self.provider.model());
-        let answer = span.around(timeout(given, self.provider.answer(prompt))).await;
+        let answer = span.around(within(given, self.provider.answer(prompt))).await;
         let result = answer.unwrap_or(Err(ProviderError::TimedOut(given)));
         attempt.ended(&result, given);
         note(&mut span, &result);
@@ -107,13 +128,27 @@ impl LimitedProvider {
         Ok(completion.answer)
     }
 
+    /// Waits for room, which takes of the share. What must not be called is not waited for either.
+    async fn wait_for_slot(&self, share: &mut Share) -> Result<Slot<'_>, ProviderError> {
+        self.guarded().breaker.check(share.now).map_err(|wait| self.suspended(wait))?;
+        let waiting = self.metrics.agent.waiting();
+        let left = share.left();
+        let slot = timeout(left, self.slots.enter()).await.map_err(|_| ProviderError::TimedOut(left))?;
+        drop(waiting);
+        share.now = self.clock.monotonic();
+        slot.ok_or_else(|| {
+            self.metrics.agent.not_called(NotCalled::QueueFull);
+            ProviderError::QueueFull
+        })
+    }
+
     fn suspended(&self, wait: Duration) -> ProviderError {
         self.metrics.agent.not_called(NotCalled::Suspended);
         ProviderError::Suspended(wait)
     }
 
-    fn enter(&self) -> Result<Attempt<'_>, Duration> {
-        let pass = self.guarded().breaker.enter(self.clock.monotonic())?;
+    fn enter(&self, now: Duration) -> Result<Attempt<'_>, Duration> {
+        let pass = self.guarded().breaker.enter(now)?;
         Ok(Attempt { link: self, pass, verdict: Verdict::Unknown })
     }
 
@@ -166,6 +201,15 @@ impl Drop for Attempt<'_> {
     }
 }
 
+/// What comes of work within this time. What is there at once needs neither a clock nor a timer.
+async fn within<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    match poll_immediate(&mut work).await {
+        Some(done) => Some(done),
+        None => timeout(time, work).await.ok(),
+    }
+}
+
 /// Notes what came of a call.
 fn note(span: &mut Span, result: &Result<Completion, ProviderError>) {
     match result {
@@ -214,6 +258,13 @@ struct Slot<'a> {
 impl Slots {
     fn new(in_flight: usize, queued: usize) -> Self {
         Self { places: Semaphore::new(in_flight + queued), running: Semaphore::new(in_flight) }
+    }
+
+    /// A place among those that run, if there is one.
+    fn try_enter(&self) -> Option<Slot<'_>> {
+        let place = self.places.try_acquire().ok()?;
+        let running = self.running.try_acquire().ok()?;
+        Some(Slot { _running: running, _place: place })
     }
 
     /// Waits for its turn; `None` if there is no room even to wait.
