@@ -11,7 +11,6 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_util::sync::CancellationToken;
 
 use super::ServerParts;
 use super::admission::{Admission, Place};
@@ -24,6 +23,7 @@ use super::proxy_header::{self, Caller, HeaderError};
 use super::refusal::Refusal;
 use super::service::{Peer, Responder, connection_service};
 use super::sniff::Sniffed;
+use super::stop::Stop;
 use super::stream::Stream;
 use crate::http::{ClientSource, RequestIds, TunnelUp};
 
@@ -38,6 +38,7 @@ pub(super) struct Server<R> {
     pub(super) admission: Arc<Admission>,
     pub(super) request_ids: Arc<RequestIds>,
     pub(super) events: Arc<dyn ConnectionEvents>,
+    pub(super) stop: Stop,
 }
 
 /// A connection that was let in: whose it is, and its place among the others.
@@ -66,7 +67,8 @@ impl<R: Responder> Server<R> {
         }
         let http2 = limits.http2_max_streams.map(|max| second::builder(&limits, max));
         let admission = Admission::new(&limits);
-        Self { http1, http2, source, only_while, responder, limits, admission, request_ids, events }
+        let stop = Stop::default();
+        Self { http1, http2, source, only_while, responder, limits, admission, request_ids, events, stop }
     }
 
     /// A place for a connection, or why it gets none.
@@ -90,19 +92,14 @@ impl<R: Responder> Server<R> {
     }
 
     /// Waits for what must be there before the first request.
-    async fn in_time<T>(
-        &self,
-        awaited: impl Future<Output = T>,
-        opened: Instant,
-        stop: &CancellationToken,
-    ) -> Option<T> {
+    async fn in_time<T>(&self, awaited: impl Future<Output = T>, opened: Instant) -> Option<T> {
         let awaited = async {
             match opened.checked_add(self.limits.header_timeout) {
                 Some(due) => timeout_at(due, awaited).await.ok(),
                 None => Some(awaited.await),
             }
         };
-        let awaited = stop.run_until_cancelled(awaited).await?;
+        let awaited = self.stop.ends(awaited).await?;
         if awaited.is_none() {
             self.events.timed_out(Timeout::Header);
         }
@@ -115,9 +112,8 @@ impl<R: Responder> Server<R> {
         io: &mut IO,
         arrival: &mut Arrival,
         opened: Instant,
-        stop: &CancellationToken,
     ) -> Option<()> {
-        match self.in_time(proxy_header::read(io), opened, stop).await? {
+        match self.in_time(proxy_header::read(io), opened).await? {
             Ok(Caller::Client(client)) => arrival.peer = Peer::Address(client),
             Ok(Caller::Proxy) => return Some(()),
             Err(HeaderError::Io(error)) if error.kind() != io::ErrorKind::UnexpectedEof => return None,
@@ -148,44 +144,33 @@ impl<R: Responder> Server<R> {
     }
 }
 
-/// Serves requests until the client leaves, misses a deadline, or `stop` is cancelled: then it finishes the
+/// Serves requests until the client leaves, misses a deadline, or the server's connections are asked to stop: then it finishes the
 /// request at hand, if any. Drop the future to cut the connection.
-pub(super) async fn run<IO, R>(
-    mut io: IO,
-    mut arrival: Arrival,
-    server: Arc<Server<R>>,
-    stop: CancellationToken,
-) where
+pub(super) async fn run<IO, R>(mut io: IO, mut arrival: Arrival, server: Arc<Server<R>>)
+where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
     R: Responder,
 {
     let opened = Instant::now();
-    if server.is_introduced(arrival.peer)
-        && server.introduce(&mut io, &mut arrival, opened, &stop).await.is_none()
-    {
+    if server.is_introduced(arrival.peer) && server.introduce(&mut io, &mut arrival, opened).await.is_none() {
         return;
     }
     let Arrival { peer, place: _place } = arrival;
     let Some(http2) = &server.http2 else {
-        return run_http1(Sniffed::unseen(io), peer, server, stop, opened).await;
+        return run_http1(Sniffed::unseen(io), peer, server, opened).await;
     };
-    match server.in_time(Sniffed::new(io), opened, &stop).await {
+    match server.in_time(Sniffed::new(io), opened).await {
         Some(Ok((io, true))) => {
-            Box::pin(second::run(io, peer, (&server, http2), stop, opened)).await;
+            Box::pin(second::run(io, peer, (&server, http2), opened)).await;
         }
-        Some(Ok((io, false))) => run_http1(io, peer, Arc::clone(&server), stop, opened).await,
+        Some(Ok((io, false))) => run_http1(io, peer, Arc::clone(&server), opened).await,
         Some(Err(error)) => tracing::debug!(%error, "connection ended"),
         None => {}
     }
 }
 
-async fn run_http1<IO, R>(
-    io: IO,
-    peer: Peer,
-    server: Arc<Server<R>>,
-    stop: CancellationToken,
-    opened: Instant,
-) where
+async fn run_http1<IO, R>(io: IO, peer: Peer, server: Arc<Server<R>>, opened: Instant)
+where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
     R: Responder,
 {
@@ -194,7 +179,7 @@ async fn run_http1<IO, R>(
     let stream = Stream::new(io, Arc::clone(&progress), Arc::clone(&server));
     let service = connection_service(&server.responder, peer, &progress);
     let mut http = pin!(server.http1.serve_connection(TokioIo::new(stream), service));
-    let mut stop = pin!(stop.cancelled_owned());
+    let mut stop = pin!(server.stop.asked());
     let mut stopping = false;
     let ended = poll_fn(|cx| {
         if !stopping && stop.as_mut().poll(cx).is_ready() {

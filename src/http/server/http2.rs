@@ -19,7 +19,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::connection::Server;
 use super::deadline::Deadline;
@@ -51,13 +50,12 @@ pub(super) fn builder(limits: &Limits, max_streams: u32) -> http2::Builder<Tokio
     http
 }
 
-/// Serves requests until the client leaves, misses a deadline, or `stop` is cancelled: then it finishes the requests at
+/// Serves requests until the client leaves, misses a deadline, or the connections are asked to stop: then it finishes the requests at
 /// hand. Drop the future to cut the connection.
 pub(super) async fn run<IO, R>(
     io: IO,
     peer: Peer,
     (server, http): (&Server<R>, &http2::Builder<TokioExecutor>),
-    stop: CancellationToken,
     opened: Instant,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
@@ -76,7 +74,7 @@ pub(super) async fn run<IO, R>(
     });
     let mut deadline = Deadline::new(server.limits, opened);
     let mut http = pin!(http.serve_connection(TokioIo::new(io), service));
-    let mut stop = pin!(stop.cancelled_owned());
+    let mut stop = pin!(server.stop.asked());
     let mut ending = false;
     let ended = poll_fn(|cx| {
         streams.waker.register(cx.waker());

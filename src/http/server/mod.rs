@@ -22,6 +22,7 @@ mod proxy_header;
 mod refusal;
 mod service;
 mod sniff;
+mod stop;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -102,7 +103,7 @@ async fn accept_all<A: Acceptor, R: Responder>(
                     backoff.succeeded();
                     match server.let_in(peer) {
                         Ok(place) => {
-                            open(&mut connections, &server, io, Arrival { peer, place }, &shutdown);
+                            open(&mut connections, &server, io, Arrival { peer, place });
                         }
                         Err(refusal) => {
                             server.events.refused(refusal);
@@ -115,28 +116,22 @@ async fn accept_all<A: Acceptor, R: Responder>(
         }
     }
     drop(acceptor);
+    server.stop.ask();
     while let Some(ended) = connections.join_next().await {
         report(ended);
     }
 }
 
-fn open<IO, R>(
-    connections: &mut JoinSet<()>,
-    server: &Arc<Server<R>>,
-    io: IO,
-    arrival: Arrival,
-    shutdown: &CancellationToken,
-) where
+fn open<IO, R>(connections: &mut JoinSet<()>, server: &Arc<Server<R>>, io: IO, arrival: Arrival)
+where
     IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     R: Responder,
 {
     let opened = Opened::new(&server.events);
-    // A token of its own: a connection looks at it at every turn, and a shared one is a lock shared by all
-    // cores.
-    let (server, stop) = (Arc::clone(server), shutdown.child_token());
+    let server = Arc::clone(server);
     connections.spawn(async move {
         let _opened = opened;
-        connection::run(io, arrival, server, stop).await;
+        connection::run(io, arrival, server).await;
     });
 }
 

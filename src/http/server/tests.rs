@@ -117,7 +117,7 @@ struct Wire {
     client: DuplexStream,
     task: JoinHandle<()>,
     counts: watch::Receiver<Counts>,
-    stop: CancellationToken,
+    server: Arc<Server<Router>>,
 }
 
 const PEER: Peer = Peer::Address(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1));
@@ -141,16 +141,15 @@ fn wire(router: Router, limits: Limits) -> Wire {
 
 fn wire_to(parts: ServerParts<Router>, counts: watch::Receiver<Counts>) -> Wire {
     let (client, io) = tokio::io::duplex(64 * 1024);
-    let stop = CancellationToken::new();
-    let task = tokio::spawn(serve_one(io, parts, stop.clone()));
-    Wire { client, task, counts, stop }
+    let server = Arc::new(Server::new(parts));
+    let task = tokio::spawn(serve_one(io, Arc::clone(&server)));
+    Wire { client, task, counts, server }
 }
 
 /// Serves one connection of [`PEER`].
-async fn serve_one(io: DuplexStream, parts: ServerParts<Router>, stop: CancellationToken) {
-    let server = Arc::new(Server::new(parts));
+async fn serve_one(io: DuplexStream, server: Arc<Server<Router>>) {
     let place = server.admission.enter(server.counted_address(PEER)).ok().unwrap();
-    run(io, Arrival { peer: PEER, place }, server, stop).await;
+    run(io, Arrival { peer: PEER, place }, server).await;
 }
 
 /// A server on a socket.

@@ -53,7 +53,7 @@ async fn no_more_is_thrown_away_after_an_early_answer_than_the_limit() {
     let (mut client, io) = tokio::io::duplex(1024);
     let limits = Limits { linger_max_bytes: 100 * 1024, ..Limits::default() };
     let parts = parts(router(), limits, Arc::new(()));
-    let task = tokio::spawn(serve_one(io, parts, CancellationToken::new()));
+    let task = tokio::spawn(serve_one(io, Arc::new(Server::new(parts))));
     ask(&mut client, &post_head("/refuse", "")).await;
     let mut sent = 0;
     while soon(client.write_all(&[b'x'; 1024])).await.is_ok() {

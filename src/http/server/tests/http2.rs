@@ -190,7 +190,7 @@ async fn a_server_that_stops_does_not_wait_long_for_a_client_that_does_not_answe
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
-    wire.stop.cancel();
+    wire.server.stop.ask();
     soon(wire.task).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }

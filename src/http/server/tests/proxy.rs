@@ -61,7 +61,7 @@ async fn a_header_that_drips_and_the_head_behind_it_share_one_header_timeout() {
 #[tokio::test]
 async fn a_server_that_stops_does_not_wait_for_a_header() {
     let wire = wire_from_proxy();
-    wire.stop.cancel();
+    wire.server.stop.ask();
     soon(wire.task).await.unwrap();
     assert_eq!(wire.counts.borrow().timed_out, []);
 }

@@ -40,7 +40,7 @@ async fn an_idle_connection_does_not_wait_for_its_client_to_notice() {
     let begun = tokio::time::Instant::now();
     let mut wire = wire(router(), Limits::default());
     ask(&mut wire.client, GET).await;
-    wire.stop.cancel();
+    wire.server.stop.ask();
     soon(wire.task).await.unwrap();
     assert_eq!(begun.elapsed(), Duration::ZERO);
 }
@@ -88,7 +88,7 @@ async fn half_a_head_does_not_hold_up_the_end_for_longer_than_the_header_timeout
     let mut wire = wire(router(), Limits::default());
     wire.client.write_all(b"GET /hello HT").await.unwrap();
     tokio::task::yield_now().await;
-    wire.stop.cancel();
+    wire.server.stop.ask();
     soon(wire.task).await.unwrap();
     assert!(begun.elapsed() <= Duration::from_millis(10_005), "{:?}", begun.elapsed());
 }
