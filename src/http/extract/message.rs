@@ -1,6 +1,9 @@
 //! The body of `POST /webhook`.
 
-use axum::body::Body;
+use axum::{
+    BoxError,
+    body::{Body, HttpBody as _},
+};
 use bytes::Bytes;
 use http::{HeaderMap, header::CONTENT_TYPE};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -13,13 +16,20 @@ struct WebhookRequest {
     message: String,
 }
 
-/// Reads the body to its end, unless it gets too long.
+/// Reads the body to its end, unless it gets too long. Most bodies come in one piece, which is not copied.
 pub(in crate::http) async fn read_body(body: Body, max_bytes: usize) -> Result<Bytes, ApiError> {
-    match Limited::new(body, max_bytes).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::BodyTooLarge),
-        Err(_) => Err(ApiError::InvalidBody),
+    let mut body = Limited::new(body, max_bytes);
+    let Some(first) = body.frame().await else { return Ok(Bytes::new()) };
+    let first = first.map_err(|error| refusal(&error))?.into_data().unwrap_or_default(); // else it is trailers
+    if body.is_end_stream() {
+        return Ok(first);
     }
+    let rest = body.collect().await.map_err(|error| refusal(&error))?.to_bytes();
+    Ok(if rest.is_empty() { first } else { [first, rest].concat().into() })
+}
+
+fn refusal(error: &BoxError) -> ApiError {
+    if error.is::<LengthLimitError>() { ApiError::BodyTooLarge } else { ApiError::InvalidBody }
 }
 
 /// Takes the message out of the body.
@@ -45,7 +55,28 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Error;
+
+    use futures_util::{StreamExt as _, stream};
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_body_is_read_whole_in_however_many_pieces_it_comes() {
+        let body = |pieces: &[&'static str]| {
+            let frames = stream::iter(pieces.to_vec()).map(|piece| Ok::<_, Error>(Frame::data(piece.into())));
+            Body::new(StreamBody::new(frames.chain(stream::iter([Ok(Frame::trailers(HeaderMap::new()))]))))
+        };
+        for pieces in [&[][..], &["", "whole"], &["w", "", "ho", "le"]] {
+            let whole = read_body(body(pieces), 5).await.unwrap();
+            assert_eq!(whole, pieces.concat(), "{pieces:?}");
+        }
+        assert_eq!(read_body(body(&["wh", "ole"]), 4).await, Err(ApiError::BodyTooLarge));
+        let cut = stream::iter([Ok(Frame::data("wh".into())), Err(Error::other("the client is gone"))]);
+        assert_eq!(read_body(Body::new(StreamBody::new(cut)), 5).await, Err(ApiError::InvalidBody));
+    }
 
     fn parse_as(content_type: &str, body: &str) -> Option<String> {
         let mut headers = HeaderMap::new();
