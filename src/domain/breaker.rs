@@ -13,7 +13,8 @@ pub const FIRST_PAUSE: Duration = Duration::from_secs(30);
 /// How long it stays open at most.
 pub const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
-/// The breaker of one provider. Moments are times since some fixed moment. They go back by no more than calls at once race each other.
+/// The breaker of one provider. Moments are times since some fixed moment; that of a call which races another may
+/// be a little before the other's.
 #[derive(Debug, Clone)]
 pub struct Breaker {
     state: State,

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Kind, Provider, ProviderError,
-    link::{LimitedProvider, Limits, Share, count},
+    link::{LimitedProvider, Limits, Share},
 };
 use crate::{
     domain::{
@@ -69,7 +69,7 @@ impl Chain {
     /// A chain that asks `first`, and then `fallbacks` in their order.
     #[must_use]
     pub fn new(first: Link, fallbacks: Vec<Link>, settings: ChainSettings, parts: ChainParts) -> Self {
-        let share = settings.timeout / count(fallbacks.len() + 1);
+        let share = Share::of(Duration::ZERO, settings.timeout, fallbacks.len() + 1).left();
         let limited = |link: Link| {
             let limits = Limits {
                 timeout: link.timeout,

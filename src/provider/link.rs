@@ -49,17 +49,13 @@ pub(super) struct Share {
 impl Share {
     /// What the first of so many providers has of the time from `now` to `deadline`.
     pub(super) fn of(now: Duration, deadline: Duration, providers: usize) -> Self {
-        Self { now, until: now + deadline.saturating_sub(now) / count(providers) }
+        let providers = u32::try_from(providers).unwrap_or(u32::MAX);
+        Self { now, until: now + deadline.saturating_sub(now) / providers }
     }
 
-    fn left(self) -> Duration {
+    pub(super) fn left(self) -> Duration {
         self.until.saturating_sub(self.now)
     }
-}
-
-/// A number of providers, to divide by.
-pub(super) fn count(providers: usize) -> u32 {
-    u32::try_from(providers).unwrap_or(u32::MAX)
 }
 
 /// How much is asked of one provider.
