@@ -1,15 +1,13 @@
 //! One provider of a chain: how many calls of it run and wait, whether it is called at all, and what came of it.
 
 use std::{
-    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use futures_util::future::poll_immediate;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::{Provider, ProviderError};
@@ -199,10 +197,10 @@ impl Drop for Attempt<'_> {
 
 /// What comes of work within this time. What is there at once needs neither a clock nor a timer.
 async fn within<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {
-    let mut work = pin!(work);
-    match poll_immediate(&mut work).await {
-        Some(done) => Some(done),
-        None => timeout(time, work).await.ok(),
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = async { sleep(time).await } => None,
     }
 }
 
@@ -268,5 +266,27 @@ impl Slots {
         let place = self.places.try_acquire().ok()?;
         let running = self.running.acquire().await.ok()?;
         Some(Slot { _running: running, _place: place })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, future::poll_fn, pin::pin, task::Poll};
+
+    use futures_util::future::poll_immediate;
+
+    use super::*;
+
+    /// A second look in the same turn made work go on on a thread that it was about to leave.
+    #[tokio::test(start_paused = true)]
+    async fn work_is_looked_at_once_in_a_turn_until_its_time_is_over() {
+        let looks = Cell::new(0);
+        let work = poll_fn(|_| {
+            looks.set(looks.get() + 1);
+            Poll::<()>::Pending
+        });
+        let mut work = pin!(within(Duration::from_secs(1), work));
+        assert_eq!((poll_immediate(&mut work).await, looks.get()), (None, 1));
+        assert_eq!(work.await, None);
     }
 }
