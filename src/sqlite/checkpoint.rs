@@ -1,8 +1,9 @@
 //! The checkpoint: what stands in the WAL is copied into the file beside the writer, so that hardly a commit pays for it.
 //!
 //! A connection of its own copies while commits go on (`PASSIVE`: it waits for nobody, and nobody waits for it). The WAL begins
-//! anew only when nothing is left to copy, which under load is never so here; so the writer's own automatic checkpoint stays,
-//! for the WAL's size to have a bound. It finds little left to do.
+//! anew only when nothing is left to copy, which under load is never so here. So once the WAL is long and little is left, the writer
+//! copies the rest between two batches (decision 23). Its automatic checkpoint stays, for the WAL's size to have a bound whatever
+//! happens.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -10,8 +11,19 @@ use sqlx::{Connection as _, SqliteConnection};
 
 use super::Shared;
 
-/// Commands after whose commit it is time for a checkpoint.
-const EVERY: usize = 4000;
+/// Commands after whose commit it is time for a checkpoint: with few of them each sync of the file is short, for which the writer's
+/// syncs wait.
+const EVERY: usize = 1000;
+/// Pages in the WAL from which on it is long: half of what the writer's automatic checkpoint lets it have.
+const LONG: i64 = 2000;
+/// How often a long WAL is copied before the writer copies the rest: each time there is less.
+const PASSES: usize = 3;
+
+/// Copies into the file what is in the WAL. Its row is of [`Copied`].
+pub(super) const COPY: &str = "PRAGMA wal_checkpoint(PASSIVE)";
+
+/// Whether others were in the way, the pages in the WAL, and how many of them are copied (-1 where there is no WAL).
+pub(super) type Copied = (i64, i64, i64);
 
 /// Counts what was committed since the last checkpoint was asked for.
 #[derive(Debug, Default)]
@@ -36,11 +48,28 @@ pub(super) async fn run(mut conn: SqliteConnection, shared: Arc<Shared>) {
         if shared.closing.load(Ordering::Relaxed) {
             break;
         }
-        if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut conn).await {
-            tracing::warn!(%error, "the write-ahead log could not be copied into the database");
+        match copy(&mut conn).await {
+            Ok(is_long) => shared.wal_is_long.store(is_long, Ordering::Relaxed),
+            Err(error) => warn(&error),
         }
     }
     conn.close().await.ok();
+}
+
+/// Says that something was not copied. It stands in the WAL still.
+pub(super) fn warn(error: &sqlx::Error) {
+    tracing::warn!(%error, "the write-ahead log could not be copied into the database");
+}
+
+/// Copies what is there, and of a long WAL what came meanwhile, too. Whether it is long.
+async fn copy(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    for _ in 0..PASSES {
+        let (_, pages, _): Copied = sqlx::query_as(COPY).fetch_one(&mut *conn).await?;
+        if pages < LONG {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -125,6 +125,8 @@ pub(in crate::sqlite) struct Shared {
     closing: AtomicBool,
     /// It is time for a checkpoint, or to end.
     checkpoint: Notify,
+    /// The WAL is long, and little of it is left to copy.
+    wal_is_long: AtomicBool,
     /// Another process wrote, perhaps a key.
     edited: Notify,
 }
@@ -191,6 +193,7 @@ impl SqliteStore {
             run_id,
             closing,
             checkpoint,
+            wal_is_long: AtomicBool::new(false),
             edited,
         });
         let mut checkpoint = None;

@@ -21,12 +21,12 @@ use crate::{
     telemetry::trace::Linked,
 };
 
-/// Messages that one step puts into memory at most.
-const MESSAGES: i64 = 1024;
+/// Messages that one step puts into memory at most: the messages of its batch, and those that come meanwhile, wait for it.
+const MESSAGES: i64 = 256;
 /// Bytes of texts that a step puts there, unless a single one has more.
-const BYTES: i64 = 262_144;
+const BYTES: i64 = 65_536;
 /// How many times longer than the statements of a step take the writer is left alone after it.
-const REST: u32 = 19;
+const REST: u32 = 12;
 
 /// What a step came to.
 pub(super) struct Remembered {

@@ -1,6 +1,7 @@
 //! The store on a database that may not grow (SQLite's own error for that, which a limit on pages gives everywhere), and a
 //! backup that is stopped.
 
+mod checkpoint;
 mod fault;
 mod interleaving;
 mod key;

@@ -25,12 +25,12 @@ use tokio::time::{Interval, MissedTickBehavior};
 use super::{
     DatabaseSettings, Shared,
     batch::{BatchError, BatchState, Planned},
-    checkpoint::Committed,
-    error::store_error,
+    checkpoint::{self, COPY, Committed, Copied},
+    error::{of_rusqlite, store_error},
     gathered::Batch,
     memory::LOOK_FOR_EDITS_EVERY,
     queue::Queues,
-    statements::{Connection, StatementThread},
+    statements::{Connection, Locked, StatementThread},
     sweep,
 };
 use crate::{
@@ -208,6 +208,9 @@ impl Core {
                 Ok(written) => self.finish(commit, Ok(written.into())),
                 Err(error) => return Left::Failed(commit, error),
             }
+            if self.shared.wal_is_long.swap(false, Ordering::Relaxed) {
+                copy_the_rest(&mut lock).await;
+            }
             if !self.open || self.is_time_to_look() {
                 return Left::Nothing;
             }
@@ -337,6 +340,14 @@ impl Core {
             self.data_version = version;
         }
         Ok(())
+    }
+}
+
+/// Copies into the file what is left of a long WAL, which begins anew with the next batch then.
+async fn copy_the_rest(lock: &mut Locked<'_>) {
+    let copied = lock.run(|statements| statements.query_row::<Copied>(COPY, ()).map_err(of_rusqlite));
+    if let Err(error) = copied.await.flatten() {
+        checkpoint::warn(&error);
     }
 }
 

@@ -45,16 +45,16 @@ const KEPT: &str = "SELECT count(*) FROM memory";
 const INDEXED: &str = "SELECT indexed_to FROM memory_progress";
 
 #[tokio::test]
-async fn a_step_takes_a_thousand_short_texts_or_few_long_ones_and_at_least_one() {
+async fn a_step_takes_some_hundred_short_texts_or_few_long_ones_and_at_least_one() {
     let folder = TempDir::new().unwrap();
     let store = open(&folder).await;
-    said(&folder, &[10; 1025]).await;
-    assert_eq!(after_each_step(&store, KEPT).await, [1024, 1025]);
-    said(&folder, &[100_000, 100_000, 100_000, 300_000, 10]).await;
-    assert_eq!(after_each_step(&store, KEPT).await, [1027, 1028, 1029, 1030]);
+    said(&folder, &[10; 257]).await;
+    assert_eq!(after_each_step(&store, KEPT).await, [256, 257]);
+    said(&folder, &[25_000, 25_000, 25_000, 75_000, 10]).await;
+    assert_eq!(after_each_step(&store, KEPT).await, [259, 260, 261, 262]);
     let names = sqlx::query_scalar("SELECT count(DISTINCT key) FROM memory");
     let names: i64 = names.fetch_one(&store.shared.reads).await.unwrap();
-    assert_eq!(names, 1030);
+    assert_eq!(names, 262);
     store.close().await;
 }
 
