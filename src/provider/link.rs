@@ -277,7 +277,7 @@ mod tests {
 
     use super::*;
 
-    /// A second look in the same turn made work go on on a thread that it was about to leave.
+    /// What is not there at the first look goes on apart from its caller, who asks once (`TurnService::work`).
     #[tokio::test(start_paused = true)]
     async fn work_is_looked_at_once_in_a_turn_until_its_time_is_over() {
         let looks = Cell::new(0);

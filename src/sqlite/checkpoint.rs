@@ -2,8 +2,8 @@
 //!
 //! A connection of its own copies while commits go on (`PASSIVE`: it waits for nobody, and nobody waits for it). The WAL begins
 //! anew only when nothing is left to copy, which under load is never so here. So once the WAL is long and little is left, the writer
-//! copies the rest between two batches (decision 23). Its automatic checkpoint stays, for the WAL's size to have a bound whatever
-//! happens.
+//! copies the rest between two batches (decision 23), and nobody else copies until it has. Its automatic checkpoint stays, as a
+//! bound of the WAL's size where this connection does not keep up.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -22,7 +22,7 @@ const PASSES: usize = 3;
 /// Copies into the file what is in the WAL. Its row is of [`Copied`].
 pub(super) const COPY: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 
-/// Whether others were in the way, the pages in the WAL, and how many of them are copied (-1 where there is no WAL).
+/// Whether another connection was copying, the pages in the WAL, and how many of them are copied (both -1 if it was).
 pub(super) type Copied = (i64, i64, i64);
 
 /// Counts what was committed since the last checkpoint was asked for.
@@ -48,6 +48,9 @@ pub(super) async fn run(mut conn: SqliteConnection, shared: Arc<Shared>) {
         if shared.closing.load(Ordering::Relaxed) {
             break;
         }
+        if shared.wal_is_long.load(Ordering::Relaxed) {
+            continue; // it is the writer's turn
+        }
         match copy(&mut conn).await {
             Ok(is_long) => shared.wal_is_long.store(is_long, Ordering::Relaxed),
             Err(error) => warn(&error),
@@ -61,11 +64,12 @@ pub(super) fn warn(error: &sqlx::Error) {
     tracing::warn!(%error, "the write-ahead log could not be copied into the database");
 }
 
-/// Copies what is there, and of a long WAL what came meanwhile, too. Whether it is long.
-async fn copy(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+/// Copies what is there, and of a long WAL what came meanwhile, too. Whether it is long, and all that was there is copied: an old
+/// reader keeps what came after it from being.
+pub(super) async fn copy(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     for _ in 0..PASSES {
-        let (_, pages, _): Copied = sqlx::query_as(COPY).fetch_one(&mut *conn).await?;
-        if pages < LONG {
+        let (_, pages, copied): Copied = sqlx::query_as(COPY).fetch_one(&mut *conn).await?;
+        if pages < LONG || copied < pages {
             return Ok(false);
         }
     }

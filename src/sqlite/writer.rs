@@ -30,7 +30,7 @@ use super::{
     gathered::Batch,
     memory::LOOK_FOR_EDITS_EVERY,
     queue::Queues,
-    statements::{Connection, Locked, StatementThread},
+    statements::{Connection, StatementThread, Statements},
     sweep,
 };
 use crate::{
@@ -86,7 +86,7 @@ enum Left {
     Batch(Batch),
     /// At a batch that could not be written.
     Failed(Commit, BatchError),
-    /// After one that was written: it is time to look for edits, or to end.
+    /// After one that was written: it is time for something else, or to end.
     Nothing,
 }
 
@@ -146,6 +146,9 @@ impl Core {
                 }
                 Left::Failed(commit, error) => self.complete(conn, commit, Err(error)).await,
                 Left::Nothing => {}
+            }
+            if self.wal_is_long() {
+                self.copy_the_rest(conn).await;
             }
             self.look_for_edits(conn, at_once).await;
             for look in looks {
@@ -208,10 +211,7 @@ impl Core {
                 Ok(written) => self.finish(commit, Ok(written.into())),
                 Err(error) => return Left::Failed(commit, error),
             }
-            if self.shared.wal_is_long.swap(false, Ordering::Relaxed) {
-                copy_the_rest(&mut lock).await;
-            }
-            if !self.open || self.is_time_to_look() {
+            if !self.open || self.is_time_to_look() || self.wal_is_long() {
                 return Left::Nothing;
             }
             batch = self.next().await;
@@ -307,6 +307,22 @@ impl Core {
         self.shared.memory.since_last_look() >= LOOK_FOR_EDITS_EVERY
     }
 
+    fn wal_is_long(&self) -> bool {
+        self.shared.wal_is_long.load(Ordering::Relaxed)
+    }
+
+    /// Copies into the file what is left of a long WAL, which begins anew with the next batch then.
+    async fn copy_the_rest(&self, conn: &mut Connection<'_>) {
+        let copied = async {
+            let copy = |statements: &mut Statements<'_>| statements.query_row::<Copied>(COPY, ());
+            conn.lock().await?.run(copy).await?.map_err(of_rusqlite)
+        };
+        if let Err(error) = copied.await {
+            checkpoint::warn(&error);
+        }
+        self.shared.wal_is_long.store(false, Ordering::Relaxed);
+    }
+
     /// Loads memory again if another process wrote, and probes the store if the last write failed.
     async fn look_for_edits(&mut self, conn: &mut Connection<'_>, at_once: bool) {
         if !at_once && !self.is_time_to_look() {
@@ -340,14 +356,6 @@ impl Core {
             self.data_version = version;
         }
         Ok(())
-    }
-}
-
-/// Copies into the file what is left of a long WAL, which begins anew with the next batch then.
-async fn copy_the_rest(lock: &mut Locked<'_>) {
-    let copied = lock.run(|statements| statements.query_row::<Copied>(COPY, ()).map_err(of_rusqlite));
-    if let Err(error) = copied.await.flatten() {
-        checkpoint::warn(&error);
     }
 }
 

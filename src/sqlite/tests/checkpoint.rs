@@ -1,57 +1,65 @@
-//! The WAL under load.
+//! Copying the WAL into the file.
 
-use std::{fs::File, io::Read as _, path::Path, sync::Arc};
+use std::{fs::File, io::Read as _, sync::atomic::Ordering};
 
-use futures_util::future::join_all;
+use sqlx::{Connection as _, Executor as _};
 use tempfile::TempDir;
 
-use super::{answered, limits, open_with, settings};
+use super::{answered, open, other, settings, turn};
 use crate::{
-    domain::{client::Owner, id::TokenId, message::MessageText, time::Millis},
-    repository::{ClaimOutcome, NewTurn, TurnRepository as _},
-    sqlite::SqliteStore,
+    domain::time::Millis,
+    repository::{ClaimOutcome, TurnRepository as _},
+    sqlite::{SqliteStore, checkpoint, open as opening},
 };
 
-const NOW: Millis = Millis(1_790_000_000_000);
-/// A frame of the WAL: a page and its header.
-const FRAME: u64 = 8192 + 24;
-
-/// Answers messages of a page each, one after the other, until `is_enough`.
-async fn answer_until(store: &SqliteStore, is_enough: impl Fn() -> bool) {
-    while !is_enough() {
-        let new = NewTurn {
-            owner: Owner::Token(TokenId(1)),
-            key: None,
-            session: None,
-            text: Arc::new(MessageText::new("x".repeat(6000)).unwrap()),
-            hit: None,
-        };
-        let ClaimOutcome::Claimed(mut lease) = store.claim(Box::new(new), NOW).outcome().await.unwrap()
-        else {
-            panic!("a message without a key is claimed")
-        };
-        store.settle(&mut lease, &answered(), NOW).await.unwrap();
+async fn answer(store: &SqliteStore, key: &str) {
+    match store.claim(turn(key), Millis(2)).outcome().await.unwrap() {
+        ClaimOutcome::Claimed(mut lease) => store.settle(&mut lease, &answered(), Millis(2)).await.unwrap(),
+        other => panic!("{other:?}"),
     }
 }
 
-/// How often the WAL has begun anew, and its length (<https://sqlite.org/fileformat2.html#walformat>).
-fn wal(path: &Path) -> (u32, u64) {
-    let mut file = File::open(path).unwrap();
+/// How often the WAL has begun anew (<https://sqlite.org/fileformat2.html#walformat>).
+fn beginnings(folder: &TempDir) -> u32 {
     let mut header = [0; 16];
-    file.read_exact(&mut header).unwrap();
+    File::open(folder.path().join("moorgate.db-wal")).unwrap().read_exact(&mut header).unwrap();
     let [.., a, b, c, d] = header;
-    (u32::from_be_bytes([a, b, c, d]), file.metadata().unwrap().len())
+    u32::from_be_bytes([a, b, c, d])
 }
 
-/// Something is always left to copy then: left to itself, the WAL grew to twice this length each time, and one batch waited
-/// for all that had come since the last checkpoint.
 #[tokio::test]
-async fn a_long_wal_begins_anew_while_messages_come() {
+async fn a_long_wal_begins_anew_once_the_writer_has_copied_the_rest() {
     let folder = TempDir::new().unwrap();
-    let store = open_with(&settings(&folder), limits()).await;
-    let path = folder.path().join("moorgate.db-wal");
-    let (begun, _) = wal(&path);
-    join_all((0..64).map(|_| answer_until(&store, || wal(&path).0 != begun))).await;
-    let frames = wal(&path).1 / FRAME;
-    assert!(frames < 3500, "{frames}");
+    let store = open(&folder).await;
+    answer(&store, "one").await;
+    let begun = beginnings(&folder);
+    answer(&store, "two").await;
+    assert_eq!(beginnings(&folder), begun, "something is left to copy");
+    store.shared.wal_is_long.store(true, Ordering::Relaxed);
+    answer(&store, "three").await;
+    assert_eq!(beginnings(&folder), begun, "it is copied after the answer");
+    answer(&store, "four").await;
+    assert_eq!(beginnings(&folder), begun + 1);
+    assert!(!store.shared.wal_is_long.load(Ordering::Relaxed), "once");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_wal_is_long_when_it_has_many_pages_and_all_of_them_are_copied() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    let mut conn = opening::connect_checkpoint(&settings(&folder)).await.unwrap();
+    assert!(!checkpoint::copy(&mut conn).await.unwrap());
+    let mut reader = other(&folder).await;
+    reader.execute("BEGIN; SELECT count(*) FROM message;").await.unwrap();
+    let mut writer = other(&folder).await;
+    let large = "PRAGMA wal_autocheckpoint = 0;
+                 INSERT INTO pairing_failure (client, failed_at_ms) VALUES (printf('%.*c', 17000000, 'x'), 1);";
+    writer.execute(large).await.unwrap();
+    assert!(!checkpoint::copy(&mut conn).await.unwrap(), "a reader keeps it from being copied");
+    reader.close().await.unwrap();
+    assert!(checkpoint::copy(&mut conn).await.unwrap());
+    conn.close().await.unwrap();
+    writer.close().await.unwrap();
+    store.close().await;
 }
