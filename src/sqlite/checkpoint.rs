@@ -19,12 +19,6 @@ const LONG: i64 = 2000;
 /// How often a long WAL is copied before the writer copies the rest: each time there is less.
 const PASSES: usize = 3;
 
-/// Copies into the file what is in the WAL. Its row is of [`Copied`].
-pub(super) const COPY: &str = "PRAGMA wal_checkpoint(PASSIVE)";
-
-/// Whether another connection was copying, the pages in the WAL, and how many of them are copied (both -1 if it was).
-pub(super) type Copied = (i64, i64, i64);
-
 /// Counts what was committed since the last checkpoint was asked for.
 #[derive(Debug, Default)]
 pub(super) struct Committed(usize);
@@ -64,11 +58,18 @@ pub(super) fn warn(error: &sqlx::Error) {
     tracing::warn!(%error, "the write-ahead log could not be copied into the database");
 }
 
+/// Copies what is there. The pages in the WAL, and how many of them are copied: both -1 if another connection is copying.
+pub(super) async fn copy_once(conn: &mut SqliteConnection) -> Result<(i64, i64), sqlx::Error> {
+    let (_, pages, copied): (i64, i64, i64) =
+        sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(conn).await?;
+    Ok((pages, copied))
+}
+
 /// Copies what is there, and of a long WAL what came meanwhile, too. Whether it is long, and all that was there is copied: an old
 /// reader keeps what came after it from being.
 pub(super) async fn copy(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     for _ in 0..PASSES {
-        let (_, pages, copied): Copied = sqlx::query_as(COPY).fetch_one(&mut *conn).await?;
+        let (pages, copied) = copy_once(conn).await?;
         if pages < LONG || copied < pages {
             return Ok(false);
         }

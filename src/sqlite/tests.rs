@@ -29,8 +29,8 @@ use crate::{
         time::Millis,
     },
     repository::{
-        HitOutcome, NewTurn, PendingHit, RateLimitRepository as _, StoreError, StoreStatusRepository as _,
-        TurnEnd,
+        ClaimOutcome, HitOutcome, Lease, NewTurn, PendingHit, RateLimitRepository as _, StoreError,
+        StoreStatusRepository as _, TurnEnd, TurnRepository as _,
     },
     system::{SteadyClock, SystemClock},
     telemetry::Metrics,
@@ -96,6 +96,14 @@ fn turn(key: &str) -> Box<NewTurn> {
         text: Arc::new(MessageText::new("hello".to_owned()).unwrap()),
         hit: None,
     })
+}
+
+/// Claims what is certainly free.
+async fn claim(store: &SqliteStore, new: Box<NewTurn>, now: Millis) -> Lease {
+    match store.claim(new, now).outcome().await.unwrap() {
+        ClaimOutcome::Claimed(lease) => lease,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A request that was let in.

@@ -25,12 +25,12 @@ use tokio::time::{Interval, MissedTickBehavior};
 use super::{
     DatabaseSettings, Shared,
     batch::{BatchError, BatchState, Planned},
-    checkpoint::{self, COPY, Committed, Copied},
-    error::{of_rusqlite, store_error},
+    checkpoint::{self, Committed},
+    error::store_error,
     gathered::Batch,
     memory::LOOK_FOR_EDITS_EVERY,
     queue::Queues,
-    statements::{Connection, StatementThread, Statements},
+    statements::{Connection, StatementThread},
     sweep,
 };
 use crate::{
@@ -313,11 +313,7 @@ impl Core {
 
     /// Copies into the file what is left of a long WAL, which begins anew with the next batch then.
     async fn copy_the_rest(&self, conn: &mut Connection<'_>) {
-        let copied = async {
-            let copy = |statements: &mut Statements<'_>| statements.query_row::<Copied>(COPY, ());
-            conn.lock().await?.run(copy).await?.map_err(of_rusqlite)
-        };
-        if let Err(error) = copied.await {
+        if let Err(error) = checkpoint::copy_once(conn.sqlx()).await {
             checkpoint::warn(&error);
         }
         self.shared.wal_is_long.store(false, Ordering::Relaxed);

@@ -5,18 +5,16 @@ use std::{fs::File, io::Read as _, sync::atomic::Ordering};
 use sqlx::{Connection as _, Executor as _};
 use tempfile::TempDir;
 
-use super::{answered, open, other, settings, turn};
+use super::{answered, claim, open, other, settings, turn};
 use crate::{
     domain::time::Millis,
-    repository::{ClaimOutcome, TurnRepository as _},
+    repository::TurnRepository as _,
     sqlite::{SqliteStore, checkpoint, open as opening},
 };
 
 async fn answer(store: &SqliteStore, key: &str) {
-    match store.claim(turn(key), Millis(2)).outcome().await.unwrap() {
-        ClaimOutcome::Claimed(mut lease) => store.settle(&mut lease, &answered(), Millis(2)).await.unwrap(),
-        other => panic!("{other:?}"),
-    }
+    let mut lease = claim(store, turn(key), Millis(2)).await;
+    store.settle(&mut lease, &answered(), Millis(2)).await.unwrap();
 }
 
 /// How often the WAL has begun anew (<https://sqlite.org/fileformat2.html#walformat>).

@@ -5,7 +5,7 @@ use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 use sqlx::SqliteConnection;
 use tempfile::TempDir;
 
-use super::{Limit, NO_LIMIT, id, limits, open, open_with, other, parts, settings, turn};
+use super::{Limit, NO_LIMIT, claim, id, limits, open, open_with, other, parts, settings, turn};
 use crate::{
     domain::{
         id::MessageId,
@@ -193,9 +193,7 @@ async fn a_key_whose_claim_found_no_room_on_the_disk_is_new() {
         Box::new(NewTurn { text, ..*turn("key") })
     };
     store.shared.step(None, Limit(1)).await.unwrap();
-    let ClaimOutcome::Claimed(mut lease) = store.claim(large(), Millis(2)).outcome().await.unwrap() else {
-        panic!("it is free");
-    };
+    let mut lease = claim(&store, large(), Millis(2)).await;
     assert_eq!(store.begin(&mut lease, Millis(2)).await, Err(StoreError::Full));
     drop(lease);
     assert_eq!(store.shared.memory.places_of(&id("key")), None);
@@ -212,10 +210,7 @@ async fn a_key_that_is_used_again_and_again_is_known_with_few_messages() {
     let end = TurnEnd::Answered(answer, Account::default());
     for number in 0..60 {
         let key = ["a", "b"][number % 2];
-        let ClaimOutcome::Claimed(mut lease) = store.claim(turn(key), Millis(2)).outcome().await.unwrap()
-        else {
-            panic!("the other one took its place");
-        };
+        let mut lease = claim(&store, turn(key), Millis(2)).await; // the other one took its place
         store.settle(&mut lease, &end, Millis(3)).await.unwrap();
     }
     let Some(Places::Messages(messages)) = store.shared.memory.places_of(&id("b")) else {

@@ -2,10 +2,10 @@
 
 use tempfile::TempDir;
 
-use super::{SqliteStore, StoreLimits, answered, hit, limits, open, open_with, other, settings, turn};
+use super::{SqliteStore, StoreLimits, answered, claim, hit, limits, open, open_with, other, settings, turn};
 use crate::{
     domain::{rate::Scope, time::Millis},
-    repository::{ClaimOutcome, Lease, RateLimitRepository as _, StoreError, TurnRepository as _},
+    repository::{RateLimitRepository as _, StoreError, TurnRepository as _},
 };
 
 const NOW: Millis = Millis(1_790_000_000_000);
@@ -108,7 +108,8 @@ const STEPS_OF_TEXT: u32 = 100;
 async fn fail_beside(store: &SqliteStore, number: i64, why: &str) {
     // One transaction of callers alone, so that the next one takes of all queues. It has the numbers read that turns need, so that
     // the next one is rows and nothing else.
-    let (mut first, mut second) = (claim(store, number * 2 - 1).await, claim(store, number * 2).await);
+    let claim_of = async |number: i64| claim(store, turn(&number.to_string()), NOW).await;
+    let (mut first, mut second) = (claim_of(number * 2 - 1).await, claim_of(number * 2).await);
     store.settle(&mut first, &answered(), NOW).await.unwrap();
     let (remembered, settled, counted) = tokio::join!(
         store.remember_some(),
@@ -122,12 +123,6 @@ async fn fail_beside(store: &SqliteStore, number: i64, why: &str) {
         "SELECT (SELECT count(DISTINCT answered_no) FROM idempotency_key) + (SELECT sum(hits) FROM rate_hit)";
     let kept: i64 = sqlx::query_scalar(kept).fetch_one(&store.shared.reads).await.unwrap();
     assert_eq!(kept, number * 3);
-}
-
-async fn claim(store: &SqliteStore, number: i64) -> Lease {
-    let claimed = store.claim(turn(&number.to_string()), NOW).outcome().await.unwrap();
-    let ClaimOutcome::Claimed(lease) = claimed else { panic!() };
-    lease
 }
 
 #[tokio::test]
