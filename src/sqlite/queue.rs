@@ -42,10 +42,10 @@ impl Queues {
         self.passed_over = is_callers && !self.passed_over;
         // What else is ready runs first, so that its commands are in this transaction rather than alone in the next one.
         tokio::task::yield_now().await;
-        take_waiting(&mut self.callers, CALLERS - 1, into);
+        take_waiting(&mut self.callers, CALLERS - 1, into).await;
         if !self.passed_over {
-            take_waiting(&mut self.calls, CALLS, into);
-            take_waiting(&mut self.work, WORK, into);
+            take_waiting(&mut self.calls, CALLS, into).await;
+            take_waiting(&mut self.work, WORK, into).await;
         }
         true
     }
@@ -61,8 +61,11 @@ impl Queues {
     }
 }
 
-fn take_waiting(queue: &mut Receiver<Command>, most: usize, into: &mut Vec<Command>) {
-    into.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(most));
+/// Takes what is there, at once: the room of each command by itself would be a lock each.
+async fn take_waiting(queue: &mut Receiver<Command>, most: usize, into: &mut Vec<Command>) {
+    if !queue.is_empty() {
+        queue.recv_many(into, most).await;
+    }
 }
 
 /// The other end of the queues.

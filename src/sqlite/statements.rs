@@ -37,6 +37,9 @@ fn rows_at_once(rows: usize) -> usize {
 }
 
 /// A statement that takes rows.
+///
+/// One that inserts messages or keys is an `INSERT OR FAIL`: whatever fails, its transaction or its savepoint is rolled back, so
+/// SQLite need not keep copies of the pages that a statement changes, to undo it alone.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RowsStatement {
     /// What stands before the rows. No two statements have the same.
@@ -72,13 +75,13 @@ impl<'c> Statements<'c> {
         Self { conn, prepared: HashMap::new() }
     }
 
-    /// Runs a statement without rows.
+    /// Runs a statement without rows. Returns how many rows it changed.
     pub(super) fn execute(
         &mut self,
         statement: &'static str,
         arguments: impl Params,
-    ) -> Result<(), rusqlite::Error> {
-        self.prepare((statement, 0), || statement.to_owned())?.execute(arguments).map(drop)
+    ) -> Result<u64, rusqlite::Error> {
+        self.prepare((statement, 0), || statement.to_owned())?.execute(arguments).map(|rows| rows as u64)
     }
 
     /// The one row of a query.

@@ -195,6 +195,7 @@ async fn every_statement_beside_those_of_sqlx_fits_the_schema() {
     let with_rows =
         super::batch::STATEMENTS.iter().flat_map(|statement| [1, 4].map(|rows| statement.text(rows)));
     let others = super::remember::STATEMENTS.into_iter().chain(super::full_text::STATEMENTS);
+    let others = others.chain([super::batch::DROP_OLDEST_KEYS]);
     for text in with_rows.chain(others.map(str::to_owned)) {
         let prepared = conn.prepare(&text);
         assert!(prepared.is_ok(), "{prepared:?}: {text}");

@@ -7,7 +7,7 @@ use crate::sqlite::statements::{RowsStatement, Statements};
 
 /// Whoever claimed them knows that they are free: an older row with the same key has expired, and the newest counts.
 pub(super) const INSERT_KEYS: RowsStatement = RowsStatement {
-    head: "INSERT INTO idempotency_key (message_id, owner, key, body_hash, state, answered_at_ms, answered_no) VALUES ",
+    head: "INSERT OR FAIL INTO idempotency_key (message_id, owner, key, body_hash, state, answered_at_ms, answered_no) VALUES ",
     row: "(?, ?, ?, ?, ?, ?, ?)",
     tail: "",
 };
@@ -52,15 +52,13 @@ pub(super) fn free_keys(statements: &mut Statements<'_>, rows: &[Row<'_>]) -> Do
     statements.execute_rows(&FREE_KEYS, &failed, |arguments, row| _ = arguments.bind(row.numbers.id.0))
 }
 
-pub(super) const DROP_OLDEST_KEYS: RowsStatement = RowsStatement {
-    head: "DELETE FROM idempotency_key WHERE message_id IN (SELECT k.message_id FROM (VALUES ",
-    row: "(?, ?)",
-    tail: ") AS r CROSS JOIN idempotency_key AS k ON k.owner = r.column1 AND k.answered_no <= r.column2)",
-};
+/// A statement for each owner, mostly one: so that it deletes in one pass along the index, and need not gather rows before.
+pub(in crate::sqlite) const DROP_OLDEST_KEYS: &str =
+    "DELETE FROM idempotency_key WHERE owner = ?1 AND answered_no <= ?2";
 
 /// Drops the keys of each owner up to the number that goes with it.
 pub(super) fn drop_oldest_keys(statements: &mut Statements<'_>, last_to_go: &[(Arc<str>, i64)]) -> Done {
-    statements.execute_rows(&DROP_OLDEST_KEYS, last_to_go, |arguments, (owner, last)| {
-        arguments.bind(owner).bind(*last);
+    last_to_go.iter().try_fold(0, |dropped, (owner, last)| {
+        Ok(dropped + statements.execute(DROP_OLDEST_KEYS, (owner, last))?)
     })
 }

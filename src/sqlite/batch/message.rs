@@ -60,7 +60,7 @@ pub(super) async fn conversations_of(
 }
 
 pub(super) const INSERT_MESSAGES: RowsStatement = RowsStatement {
-    head: "INSERT INTO message (id, received_at_ms, channel, sender, idempotency_key, text, state, attempts, run_id, answer,
+    head: "INSERT OR FAIL INTO message (id, received_at_ms, channel, sender, idempotency_key, text, state, attempts, run_id, answer,
                                 model, error_class, finished_at_ms, provider, provider_calls, provider_ms, prompt_tokens,
                                 completion_tokens, conversation_id, to_remember)
            VALUES ",

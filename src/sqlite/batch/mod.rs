@@ -8,6 +8,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use tokio::sync::oneshot;
 
+#[cfg(test)]
+pub(super) use key::DROP_OLDEST_KEYS;
 pub(super) use message::{millis, tokens};
 pub(super) use numbers::BatchState;
 use numbers::Numbers;
@@ -192,9 +194,9 @@ impl Planned {
 
     /// Writes the rows in a transaction of their own, of which nothing is left open if it fails.
     pub(super) fn commit(&mut self, statements: &mut Statements<'_>) -> Result<u64, BatchError> {
-        let written = statements.execute(BEGIN, ()).and_then(|()| self.write(statements));
+        let written = statements.execute(BEGIN, ()).and_then(|_| self.write(statements));
         let committed = written.map_err(BatchError::from).and_then(|dropped_keys| {
-            let committed = statements.execute(COMMIT, ()).map(|()| dropped_keys);
+            let committed = statements.execute(COMMIT, ()).map(|_| dropped_keys);
             committed.map_err(|error| BatchError::of_commit(of_rusqlite(error)))
         });
         if committed.is_err() {
@@ -227,14 +229,13 @@ pub(super) struct Context<'a> {
 
 /// All statements with rows.
 #[cfg(test)]
-pub(super) const STATEMENTS: [&RowsStatement; 7] = [
+pub(super) const STATEMENTS: [&RowsStatement; 6] = [
     &INSERT_HITS,
     &message::INSERT_MESSAGES,
     &message::UPDATE_MESSAGES,
     &key::INSERT_KEYS,
     &key::ANSWER_KEYS,
     &key::FREE_KEYS,
-    &key::DROP_OLDEST_KEYS,
 ];
 
 /// Hits of one client in one millisecond are one row.

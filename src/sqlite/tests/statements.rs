@@ -12,6 +12,7 @@ use std::{
     thread,
 };
 
+use rusqlite::StatementStatus;
 use sqlx::{Connection as _, SqliteConnection};
 
 use super::super::{
@@ -57,6 +58,24 @@ async fn as_many_rows_are_written_as_there_are() {
     }
     drop(both);
     conn.close().await.unwrap();
+}
+
+/// SQLite would plan a statement with `LIMIT ?` or a partial index anew for each argument, unless it is compiled not to.
+#[test]
+fn a_statement_is_prepared_once_whatever_its_arguments_are() {
+    let conn = rusqlite::Connection::open_in_memory().unwrap();
+    conn.execute_batch(
+        "CREATE TABLE number (n INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
+         CREATE INDEX number_a ON number (n) WHERE text = 'a';
+         INSERT INTO number VALUES (1, 'a'), (2, 'b'), (3, 'a')",
+    )
+    .unwrap();
+    let mut limited = conn.prepare("SELECT n FROM number WHERE text = ?1 ORDER BY n LIMIT ?2").unwrap();
+    for (text, limit, found) in [("a", 1, vec![1]), ("b", 9, vec![2]), ("a", 9, vec![1, 3])] {
+        let rows = limited.query_map((text, limit), |row| row.get(0)).unwrap();
+        assert_eq!(rows.collect::<Result<Vec<i64>, _>>().unwrap(), found);
+    }
+    assert_eq!(limited.get_status(StatementStatus::RePrepare), 0);
 }
 
 /// What becomes of an error depends on its code, and people read its text.
