@@ -64,6 +64,8 @@ pub struct Parts {
     pub notifier: Arc<Notifier>,
     /// Where models are called and replies are sent; `None`: where the requests are answered.
     pub calls: Option<Handle>,
+    /// Where up to half of the connections are served if there are many; `None`: where all are.
+    pub crowd: Option<Handle>,
 }
 
 impl Default for Parts {
@@ -75,6 +77,7 @@ impl Default for Parts {
             inherited: Inherited::default(),
             notifier: Arc::default(),
             calls: None,
+            crowd: None,
         }
     }
 }
@@ -172,6 +175,7 @@ impl App {
             source,
             request_ids,
             only_while: edge.only_while_up.then(|| tunnel_up.clone()),
+            crowd: core.crowd,
             events: core.metrics,
         };
         let server = edge.keep(&supervisor, parts, &stopping)?;

@@ -82,11 +82,11 @@ impl StoreStatusRepository for AlwaysFine {
     }
 }
 
-/// Serves until the process is killed; prints the gateway's banner.
+/// Serves until the process is killed, up to half of many connections on `crowd`; prints the gateway's banner.
 ///
 /// # Errors
 /// What did not start, as text.
-pub async fn serve(settings: &Settings) -> Result<(), String> {
+pub async fn serve(settings: &Settings, crowd: Option<Handle>) -> Result<(), String> {
     let memory = Arc::new(MemoryStore::new(settings.webhook_per_minute));
     let turns: Arc<dyn TurnRepository> = match settings.kind {
         Kind::Memory => memory.clone(),
@@ -104,6 +104,7 @@ pub async fn serve(settings: &Settings) -> Result<(), String> {
         source: ClientSource::default(),
         request_ids: request_ids(),
         only_while: None,
+        crowd,
         events: Arc::new(()),
     };
     server::serve(Listener::Network(listener), parts, CancellationToken::new()).await;

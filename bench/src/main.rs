@@ -5,6 +5,8 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
+use tokio::runtime::Builder;
+
 use moorgate_bench::{
     baseline::{self, Kind},
     burst, crowd,
@@ -33,7 +35,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// `baseline memory|transaction LIMIT [MODEL_URL]`: what the other mode starts.
+/// `baseline memory|divided|transaction LIMIT [MODEL_URL]`: what the other mode starts.
 fn serve_baseline(arguments: &[String]) -> Result<(), String> {
     let argument = |at: usize| arguments.get(at).map(String::as_str);
     let settings = baseline::Settings {
@@ -42,8 +44,18 @@ fn serve_baseline(arguments: &[String]) -> Result<(), String> {
         webhook_per_minute: argument(2).and_then(|limit| limit.parse().ok()).unwrap_or(0),
         model_url: argument(3).map(str::to_owned),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(|error| error.to_string())?.block_on(baseline::serve(&settings))
+    let runtime = |threads| {
+        let mut builder = Builder::new_multi_thread();
+        if let Some(threads) = threads {
+            builder.worker_threads(threads);
+        }
+        builder.enable_all().build().map_err(|error| error.to_string())
+    };
+    if argument(1) == Some("divided") {
+        let (requests, crowd) = (runtime(Some(1))?, runtime(Some(1))?);
+        return requests.block_on(baseline::serve(&settings, Some(crowd.handle().clone())));
+    }
+    runtime(None)?.block_on(baseline::serve(&settings, None))
 }
 
 fn measure(arguments: &[String]) -> Result<(), String> {

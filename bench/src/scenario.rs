@@ -53,8 +53,10 @@ pub enum Server {
     Observed,
     /// The gateway, `synchronous = normal`.
     Normal,
-    /// Maps in memory.
+    /// Maps in memory, on tokio's runtime as it comes.
     Memory,
+    /// The same, with the gateway's division of connections among two runtimes.
+    MemoryDivided,
     /// One transaction for each request.
     Transaction,
 }
@@ -67,6 +69,7 @@ impl Server {
             Self::Observed => "moorgate, metrics and a line each",
             Self::Normal => "moorgate, normal",
             Self::Memory => "maps in memory",
+            Self::MemoryDivided => "maps in memory, divided",
             Self::Transaction => "a transaction per request",
         }
     }
@@ -102,7 +105,9 @@ impl Scenario {
 
     const fn servers(self) -> &'static [Server] {
         match self {
-            Self::Echo => &[Server::Memory, Server::Full, Server::Normal, Server::Transaction],
+            Self::Echo => {
+                &[Server::Memory, Server::MemoryDivided, Server::Full, Server::Normal, Server::Transaction]
+            }
             Self::Model => &[Server::Memory, Server::Full, Server::Normal],
             Self::Unauthorized | Self::OverLimit => &[Server::Memory, Server::Full],
             Self::Observed | Self::ObservedRefusal => &[Server::Unobserved, Server::Observed],
@@ -221,6 +226,7 @@ fn command(
 ) -> Command {
     let baseline = match server {
         Server::Memory => Some("memory"),
+        Server::MemoryDivided => Some("divided"),
         Server::Transaction => Some("transaction"),
         Server::Full | Server::Normal | Server::Unobserved | Server::Observed => None,
     };

@@ -28,6 +28,7 @@ pub(super) struct Core {
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) pushes: Option<Pushes>,
+    pub(super) crowd: Option<Handle>,
     calls: Handle,
     channels: Vec<Arc<dyn Channel>>,
 }
@@ -47,8 +48,8 @@ impl Core {
             None => model::chain(&config.provider, &client, chain_parts)?,
         };
         let channels = part::channels(config, &client, &parts.entropy)?;
-        let calls = parts.calls.unwrap_or_else(Handle::current);
-        Ok((Self { clock, entropy: parts.entropy, metrics, pushes, calls, channels }, chain))
+        let (calls, crowd) = (parts.calls.unwrap_or_else(Handle::current), parts.crowd);
+        Ok((Self { clock, entropy: parts.entropy, metrics, pushes, crowd, calls, channels }, chain))
     }
 
     /// Nothing is under supervision yet.

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, num::NonZero, sync::Arc, thread, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Runtime};
 
 use super::{Failure, FileArgs, file_limit, inherited::inherited, load, print, signals::Signals};
 use crate::{
@@ -50,28 +50,43 @@ pub(super) fn run(arguments: ServeArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Failure::CONFIGURATION, error))?;
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     file_limit::raise((config.gateway.max_connections + config.gateway.operator_max_connections).into());
-    let (requests, calls) = (threads("requests")?, threads("calls")?);
-    let served = requests.block_on(serve(&config, arguments.print_json, calls.handle()));
+    let threads = Threads::start()?;
+    let served = threads.requests.block_on(serve(&config, arguments.print_json, &threads));
     logs::flush(LAST_LINES);
     served
 }
 
-/// As many threads as there are processors but one, which is left to SQLite's, without which no message goes on. Requests and the
-/// calls of models and platforms have threads of their own: on few processors the calls would need the one more (decision 17).
-fn threads(name: &str) -> Result<Runtime, Failure> {
-    let processors = thread::available_parallelism().map_or(1, NonZero::get);
-    let number = processors.saturating_sub(1).max(1);
+/// Requests and the calls of models and platforms each have as many threads as there are processors but one, which is left to
+/// SQLite's, without which no message goes on: on few processors the calls would need the one more (decision 17). On two, a
+/// crowd of connections has another one beside the one of requests (decision 25).
+struct Threads {
+    requests: Runtime,
+    crowd: Option<Runtime>,
+    calls: Runtime, // dropped after those that call
+}
+
+impl Threads {
+    fn start() -> Result<Self, Failure> {
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        let most = processors.saturating_sub(1).max(1);
+        let crowd = (processors == 2).then(|| runtime("crowd", 1)).transpose()?;
+        Ok(Self { requests: runtime("requests", most)?, crowd, calls: runtime("calls", most)? })
+    }
+}
+
+fn runtime(name: &str, number: usize) -> Result<Runtime, Failure> {
     let runtime = Builder::new_multi_thread().worker_threads(number).thread_name(name).enable_all().build();
     runtime.map_err(|error| Failure::new(Failure::UNAVAILABLE, error))
 }
 
-async fn serve(config: &Config, print_json: bool, calls: &Handle) -> Result<(), Failure> {
+async fn serve(config: &Config, print_json: bool, threads: &Threads) -> Result<(), Failure> {
     let mut signals = Signals::catch()?;
     let notifier = Arc::new(notifier()?);
     let parts = Parts {
         inherited: inherited()?,
         notifier: Arc::clone(&notifier),
-        calls: Some(calls.clone()),
+        calls: Some(threads.calls.handle().clone()),
+        crowd: threads.crowd.as_ref().map(|crowd| crowd.handle().clone()),
         ..Parts::default()
     };
     let app = tokio::select! {

@@ -40,7 +40,7 @@ impl Queues {
         into.push(first);
         // Where callers wait, the others let them pass, but not twice.
         self.passed_over = is_callers && !self.passed_over;
-        // What else is ready runs first, so that its commands are in this transaction rather than alone in the next one.
+        // What else is ready on this thread runs first, so that its commands are in this transaction rather than alone in the next one.
         tokio::task::yield_now().await;
         take_waiting(&mut self.callers, CALLERS - 1, into).await;
         if !self.passed_over {
@@ -61,7 +61,7 @@ impl Queues {
     }
 }
 
-/// Takes what is there, at once: the room of each command by itself would be a lock each.
+/// Takes what is there: the queue has its room back in one piece, not with a lock for each command.
 async fn take_waiting(queue: &mut Receiver<Command>, most: usize, into: &mut Vec<Command>) {
     if !queue.is_empty() {
         queue.recv_many(into, most).await;

@@ -75,7 +75,7 @@ impl<'c> Statements<'c> {
         Self { conn, prepared: HashMap::new() }
     }
 
-    /// Runs a statement without rows. Returns how many rows it changed.
+    /// Runs a statement without rows. Returns how many rows it changed, if it is one that changes rows.
     pub(super) fn execute(
         &mut self,
         statement: &'static str,

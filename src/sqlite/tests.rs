@@ -203,6 +203,25 @@ async fn every_statement_beside_those_of_sqlx_fits_the_schema() {
     store.close().await;
 }
 
+/// Its rows are neither gathered nor sorted before: that takes longer than to delete them.
+#[tokio::test]
+async fn the_oldest_keys_go_in_one_pass_along_their_index() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    let conn = rusqlite::Connection::open(settings(&folder).path).unwrap();
+    let column = |query: String, at: usize| {
+        let mut query = conn.prepare(&query).unwrap();
+        let rows = query.raw_query().mapped(|row| row.get::<_, String>(at));
+        rows.collect::<Result<Vec<_>, _>>().unwrap()
+    };
+    let statement = super::batch::DROP_OLDEST_KEYS;
+    let plan = column(format!("EXPLAIN QUERY PLAN {statement}"), 3).concat();
+    assert!(plan.contains("USING INDEX idempotency_key_order (owner=? AND answered_no<?)"), "{plan}");
+    let steps = column(format!("EXPLAIN {statement}"), 1);
+    assert!(!steps.iter().any(|step| step.starts_with("RowSet") || step == "OpenEphemeral"), "{steps:?}");
+    store.close().await;
+}
+
 /// The start looks at no key but those of the messages it takes over.
 #[tokio::test]
 async fn a_running_key_whose_message_is_not_at_work_goes_with_the_sweep() {

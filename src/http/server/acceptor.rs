@@ -20,6 +20,9 @@ pub(super) trait Acceptor: Send {
 
     /// Sends a connection away with this answer, without waiting for anything.
     fn refuse(io: Self::Io, answer: &[u8]);
+
+    /// The same connection, for the runtime that this is called on.
+    fn adopt(io: Self::Io) -> io::Result<Self::Io>;
 }
 
 impl Acceptor for TcpListener {
@@ -40,6 +43,10 @@ impl Acceptor for TcpListener {
             send_refusal(&stream, answer, || stream.shutdown(Shutdown::Write));
         }
     }
+
+    fn adopt(stream: TcpStream) -> io::Result<TcpStream> {
+        TcpStream::from_std(stream.into_std()?)
+    }
 }
 
 impl Acceptor for Arc<OperatorSocket> {
@@ -53,6 +60,10 @@ impl Acceptor for Arc<OperatorSocket> {
         if let Ok(stream) = stream.into_std() {
             send_refusal(&stream, answer, || stream.shutdown(Shutdown::Write));
         }
+    }
+
+    fn adopt(stream: UnixStream) -> io::Result<UnixStream> {
+        UnixStream::from_std(stream.into_std()?)
     }
 }
 

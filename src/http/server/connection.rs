@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::ServerParts;
 use super::admission::{Admission, Place};
+use super::crowd::Crowd;
 use super::deadline::Deadline;
 use super::event::{ConnectionEvents, Timeout};
 use super::http2 as second;
@@ -39,6 +40,7 @@ pub(super) struct Server<R> {
     pub(super) request_ids: Arc<RequestIds>,
     pub(super) events: Arc<dyn ConnectionEvents>,
     pub(super) stop: Stop,
+    pub(super) crowd: Option<Crowd>,
 }
 
 /// A connection that was let in: whose it is, and its place among the others.
@@ -56,7 +58,7 @@ fn is_this_machine(peer: Peer) -> bool {
 
 impl<R: Responder> Server<R> {
     pub(super) fn new(parts: ServerParts<R>) -> Self {
-        let ServerParts { responder, limits, source, request_ids, only_while, events } = parts;
+        let ServerParts { responder, limits, source, request_ids, only_while, crowd, events } = parts;
         let mut http1 = http1::Builder::new();
         // hyper's own timeout runs from the last answer, not from the head's first byte, so it cannot tell a
         // slow head from an idle connection. `Deadline` can.
@@ -67,8 +69,20 @@ impl<R: Responder> Server<R> {
         }
         let http2 = limits.http2_max_streams.map(|max| second::builder(&limits, max));
         let admission = Admission::new(&limits);
-        let stop = Stop::default();
-        Self { http1, http2, source, only_while, responder, limits, admission, request_ids, events, stop }
+        let (stop, crowd) = (Stop::default(), crowd.map(Crowd::new));
+        Self {
+            http1,
+            http2,
+            source,
+            only_while,
+            responder,
+            limits,
+            admission,
+            request_ids,
+            events,
+            stop,
+            crowd,
+        }
     }
 
     /// A place for a connection, or why it gets none.

@@ -12,6 +12,7 @@
 mod acceptor;
 mod admission;
 mod connection;
+mod crowd;
 mod deadline;
 mod event;
 mod http2;
@@ -31,6 +32,7 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -68,6 +70,8 @@ pub struct ServerParts<R> {
     pub request_ids: Arc<RequestIds>,
     /// As long as this tunnel is not up, connections from other machines are turned away.
     pub only_while: Option<TunnelUp>,
+    /// Where up to half of the connections are served if there are many; `None`: all are served where this is.
+    pub crowd: Option<Handle>,
     /// Who is told.
     pub events: Arc<dyn ConnectionEvents>,
 }
@@ -103,7 +107,7 @@ async fn accept_all<A: Acceptor, R: Responder>(
                     backoff.succeeded();
                     match server.let_in(peer) {
                         Ok(place) => {
-                            open(&mut connections, &server, io, Arrival { peer, place });
+                            open::<A, R>(&mut connections, &server, io, Arrival { peer, place });
                         }
                         Err(refusal) => {
                             server.events.refused(refusal);
@@ -122,17 +126,33 @@ async fn accept_all<A: Acceptor, R: Responder>(
     }
 }
 
-fn open<IO, R>(connections: &mut JoinSet<()>, server: &Arc<Server<R>>, io: IO, arrival: Arrival)
-where
-    IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-    R: Responder,
-{
+fn open<A: Acceptor, R: Responder>(
+    connections: &mut JoinSet<()>,
+    server: &Arc<Server<R>>,
+    io: A::Io,
+    arrival: Arrival,
+) {
     let opened = Opened::new(&server.events);
-    let server = Arc::clone(server);
-    connections.spawn(async move {
+    let served_by = Arc::clone(server);
+    let serve = async move |io| {
         let _opened = opened;
-        connection::run(io, arrival, server).await;
-    });
+        connection::run(io, arrival, served_by).await;
+    };
+    let crowd =
+        server.crowd.as_ref().and_then(|crowd| Some((crowd.seat(connections.len())?, &crowd.runtime)));
+    match crowd {
+        None => connections.spawn(serve(io)),
+        Some((seat, runtime)) => {
+            let serve_there = async move {
+                match A::adopt(io) {
+                    Ok(io) => serve(io).await,
+                    Err(error) => tracing::debug!(%error, "a connection was lost between two threads"),
+                }
+                drop(seat);
+            };
+            connections.spawn_on(serve_there, runtime)
+        }
+    };
 }
 
 fn report(ended: Result<(), JoinError>) {

@@ -131,7 +131,8 @@ impl Responder for Router {
 
 fn parts(responder: Router, limits: Limits, events: Arc<dyn ConnectionEvents>) -> ServerParts<Router> {
     let request_ids = Arc::new(RequestIds::new(*b"the test"));
-    ServerParts { responder, limits, source: ClientSource::default(), request_ids, only_while: None, events }
+    let (source, only_while, crowd) = (ClientSource::default(), None, None);
+    ServerParts { responder, limits, source, request_ids, only_while, crowd, events }
 }
 
 fn wire(router: Router, limits: Limits) -> Wire {

@@ -75,7 +75,11 @@ fn a_statement_is_prepared_once_whatever_its_arguments_are() {
         let rows = limited.query_map((text, limit), |row| row.get(0)).unwrap();
         assert_eq!(rows.collect::<Result<Vec<i64>, _>>().unwrap(), found);
     }
-    assert_eq!(limited.get_status(StatementStatus::RePrepare), 0);
+    assert_eq!(
+        limited.get_status(StatementStatus::RePrepare),
+        0,
+        "SQLite is not compiled as .cargo/config.toml says"
+    );
 }
 
 /// What becomes of an error depends on its code, and people read its text.

@@ -8,13 +8,28 @@ use tokio::task::JoinSet;
 use super::{OPEN, assert_answered, assert_unavailable, busy::Holder, post};
 use crate::support::{gateway::Gateway, process::Process, raw};
 
-const REFUSE: &str = "CREATE TRIGGER refuse BEFORE INSERT ON message WHEN NEW.text = 'message 25'
-    BEGIN SELECT RAISE(ABORT, 'refused'); END";
-
 #[tokio::test]
 async fn a_message_that_the_database_refuses_fails_alone() {
+    let refused = "ON message WHEN NEW.text = 'message 25' BEGIN SELECT RAISE(ABORT, 'refused'); END";
+    one_of_fifty_fails_alone(refused).await;
+}
+
+/// What its statement wrote before stands until the batch is rolled back.
+#[tokio::test]
+async fn a_message_that_is_refused_after_others_of_its_statement_fails_alone() {
+    let refused = "ON message WHEN NEW.text = 'message 25' BEGIN SELECT RAISE(FAIL, 'refused'); END";
+    one_of_fifty_fails_alone(refused).await;
+}
+
+#[tokio::test]
+async fn a_message_whose_key_is_refused_after_others_fails_alone() {
+    let refused = "ON idempotency_key WHEN NEW.key = 'key-25' BEGIN SELECT RAISE(FAIL, 'refused'); END";
+    one_of_fifty_fails_alone(refused).await;
+}
+
+async fn one_of_fifty_fails_alone(refused: &str) {
     let gateway = Gateway::start_with(&[OPEN, ("database.busy_timeout_ms", "60000")]).await;
-    gateway.sql(REFUSE);
+    gateway.sql(&format!("CREATE TRIGGER refuse BEFORE INSERT {refused}"));
     let holder = Holder::take(&gateway.database()); // so that the posts gather in one transaction
     let mut posts = JoinSet::new();
     for number in 0..50 {
@@ -30,6 +45,7 @@ async fn a_message_that_the_database_refuses_fails_alone() {
 
     assert_eq!(gateway.sql("SELECT sum(hits) FROM rate_hit"), "50", "its hit is counted");
     assert_eq!(gateway.sql("SELECT count(*), sum(state = 'answered') FROM message"), "49|49");
+    assert_eq!(gateway.sql("SELECT count(*), count(DISTINCT key) FROM idempotency_key"), "49|49");
     assert_eq!(gateway.client.get("/ready").await.status, 200);
     gateway.sql("DROP TRIGGER refuse");
     let retried = gateway.client.post("", Some("key-25"), "message 25").await;

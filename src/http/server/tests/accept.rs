@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 
+use tokio::runtime::{Builder, Runtime};
+
 use super::super::accept_all;
 use super::super::acceptor::{Acceptor, Backoff, is_per_connection};
 use super::*;
@@ -23,6 +25,10 @@ impl Acceptor for Script {
     }
 
     fn refuse(_io: DuplexStream, _answer: &[u8]) {}
+
+    fn adopt(io: DuplexStream) -> io::Result<DuplexStream> {
+        Ok(io)
+    }
 }
 
 /// `EMFILE`, which has no stable kind.
@@ -191,4 +197,57 @@ async fn a_panic_ends_one_connection_and_nothing_else() {
     assert_eq!(ask(&mut server.connect().await, GET).await.1, "hello");
     let counts = server.stop().await;
     assert_eq!((counts.opened, counts.closed), (3, 3));
+}
+
+fn runtime(name: &str) -> Runtime {
+    Builder::new_multi_thread().worker_threads(1).thread_name(name).enable_all().build().unwrap()
+}
+
+#[test]
+fn an_adopted_connection_needs_the_runtime_that_accepted_it_no_more() {
+    use std::io::{Read as _, Write as _};
+    let (first, second) = (runtime("first"), runtime("second"));
+    let (mut client, accepted) = first.block_on(async {
+        let mut listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (client, soon(Acceptor::accept(&mut listener)).await.unwrap().0)
+    });
+    let mut adopted = second.block_on(async { TcpListener::adopt(accepted) }).unwrap();
+    drop(first);
+    client.write_all(b"ping").unwrap();
+    second.block_on(async {
+        let mut heard = [0; 4];
+        soon(adopted.read_exact(&mut heard)).await.unwrap();
+        assert_eq!(&heard, b"ping");
+        soon(adopted.write_all(b"pong")).await.unwrap();
+    });
+    let mut heard = [0; 4];
+    client.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"pong");
+}
+
+#[test]
+fn many_connections_are_served_on_two_runtimes_and_closed_on_both() {
+    let (crowd, own) = (runtime("crowd"), runtime("own"));
+    let name_of_thread = async || std::thread::current().name().unwrap_or_default().to_owned();
+    let served = async move {
+        let (events, counts) = recorder();
+        let router = Router::new().route("/hello", get(name_of_thread));
+        let parts = parts(router, Limits::default(), events);
+        let running = start_with(ServerParts { crowd: Some(crowd.handle().clone()), ..parts }, counts).await;
+        let (mut open, mut threads) = (Vec::new(), Vec::new());
+        for _ in 0..140 {
+            let mut stream = running.connect().await;
+            threads.push(ask(&mut stream, GET).await.1);
+            open.push(stream);
+        }
+        let (first, rest) = threads.split_at(128);
+        assert!(first.iter().all(|thread| thread == "own"), "{threads:?}");
+        assert!(rest.iter().all(|thread| thread == "crowd"), "{threads:?}");
+        assert_eq!(ask(open.last_mut().unwrap(), GET).await.1, "crowd");
+        let counts = running.stop().await;
+        assert_eq!((counts.opened, counts.closed), (140, 140));
+        crowd
+    };
+    drop(own.block_on(own.spawn(served)).unwrap());
 }
