@@ -55,7 +55,7 @@ pub enum Server {
     Normal,
     /// Maps in memory, on tokio's runtime as it comes.
     Memory,
-    /// The same, with the gateway's division of connections among two runtimes.
+    /// The same, with the division of connections among two runtimes that the gateway has on two processors.
     MemoryDivided,
     /// One transaction for each request.
     Transaction,

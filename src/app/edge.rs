@@ -77,7 +77,7 @@ impl Edge {
         let network = self.network.into_std().map_err(failed)?;
         let open = Arc::new(Mutex::new(Some(Open { network, operator: self.operator })));
         let limits = Limits { max_connections: self.operator_max_connections, ..parts.limits };
-        let operators = ServerParts { limits, only_while: None, crowd: None, ..parts.clone() };
+        let operators = ServerParts { limits, only_while: None, ..parts.clone() };
         let stop = stopping.clone();
         Ok(supervisor.keep(Component::Gateway, stopping.clone(), move |pulse| {
             serve(Arc::clone(&open), (parts.clone(), operators.clone()), pulse, stop.clone())

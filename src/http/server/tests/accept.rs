@@ -1,13 +1,14 @@
 //! Opening connections: the cap, failures, panics.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::IpAddr;
 
+use tokio::net::UnixListener;
 use tokio::runtime::{Builder, Runtime};
 
-use super::super::accept_all;
 use super::super::acceptor::{Acceptor, Backoff, is_per_connection};
+use super::super::{OperatorSocket, accept_all};
 use super::*;
 use crate::http::TunnelUp;
 
@@ -205,14 +206,32 @@ fn runtime(name: &str) -> Runtime {
 
 #[test]
 fn an_adopted_connection_needs_the_runtime_that_accepted_it_no_more() {
-    use std::io::{Read as _, Write as _};
+    adopts(|| async {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (listener, client)
+    });
+    adopts(|| async {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        (Arc::new(OperatorSocket::inherited(listener)), client)
+    });
+}
+
+fn adopts<A, C, F>(connect: impl FnOnce() -> F)
+where
+    A: Acceptor,
+    C: Read + Write,
+    F: Future<Output = (A, C)>,
+{
     let (first, second) = (runtime("first"), runtime("second"));
     let (mut client, accepted) = first.block_on(async {
-        let mut listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (client, soon(Acceptor::accept(&mut listener)).await.unwrap().0)
+        let (mut acceptor, client) = connect().await;
+        (client, soon(acceptor.accept()).await.unwrap().0)
     });
-    let mut adopted = second.block_on(async { TcpListener::adopt(accepted) }).unwrap();
+    let mut adopted = second.block_on(async { A::adopt(accepted) }).unwrap();
     drop(first);
     client.write_all(b"ping").unwrap();
     second.block_on(async {
