@@ -71,7 +71,8 @@ fn an_open_loop_accounts_for_every_request_that_was_due() -> Result<(), String> 
     let model = ModelServer::start(None)?;
     let report = run(&Load { rate: Some(500), ..short(model.addr(), "/v1/chat/completions") })?;
     assert_eq!((model.completions() + report.unsent, report.unanswered), (110, 0), "{report:?}");
-    assert!(0 < report.requests && report.requests <= 100, "{report:?}");
+    // Those that were due in the last moment of the warm-up are answered, and counted, after it.
+    assert!(0 < report.requests && report.requests <= model.completions(), "{report:?}");
     Ok(())
 }
 
