@@ -68,7 +68,7 @@ impl Batch {
         !self.hits.is_empty() || !self.turns.is_empty()
     }
 
-    /// Whether there is something for the thread of statements.
+    /// Whether there is something for statements with rows.
     pub(super) fn has_rows(&self) -> bool {
         self.writes() || !self.remembering.is_empty()
     }

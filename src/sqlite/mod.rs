@@ -71,7 +71,7 @@ use command::Command;
 use memory::Memory;
 use open::{Database, ServerLock};
 use queue::QueueSenders;
-use statements::StatementThread;
+use statements::Handle;
 use writer::Writer;
 
 /// The limits that the store keeps.
@@ -129,6 +129,8 @@ pub(in crate::sqlite) struct Shared {
     wal_is_long: AtomicBool,
     /// Another process wrote, perhaps a key.
     edited: Notify,
+    #[cfg(test)]
+    gate: tests::gate::Gate,
 }
 
 /// What the store is built from, besides the file.
@@ -174,7 +176,7 @@ impl SqliteStore {
         let version = writer::data_version(&mut database.writer).await.map_err(failed)?;
         let memory = Memory::new(&parts.limits, &parts.metrics);
         memory.load(&mut database.writer, now).await.map_err(failed)?;
-        let statements = StatementThread::start(&mut database.writer).await.map_err(failed)?;
+        let handle = Handle::of(&mut database.writer).await.map_err(failed)?;
         let (senders, queues) = queue::queues();
         let StoreParts { limits, clock, metrics } = parts;
         let reads = database.reads;
@@ -195,6 +197,8 @@ impl SqliteStore {
             checkpoint,
             wal_is_long: AtomicBool::new(false),
             edited,
+            #[cfg(test)]
+            gate: tests::gate::Gate::default(),
         });
         let mut checkpoint = None;
         if is_server {
@@ -203,8 +207,10 @@ impl SqliteStore {
             let keeper = Arc::clone(&shared);
             tokio::spawn(async move { keeper.keep_keys().await });
         }
-        let writer = Writer::new((database.writer, version), statements, &shared, queues, settings);
-        let writer = tokio::spawn(writer.run());
+        let (news, to_tell) = tokio::sync::mpsc::unbounded_channel();
+        let writer = Writer::new((database.writer, version), handle, &shared, queues, news, settings);
+        writer.start().map_err(|source| OpenError::File { path: settings.path.clone(), source })?;
+        let writer = tokio::spawn(writer::tell(Arc::clone(&shared), to_tell));
         let (writer, checkpoint) =
             (tokio::sync::Mutex::new(Some(writer)), tokio::sync::Mutex::new(checkpoint));
         Ok(Self { shared, writer, checkpoint, lock: Mutex::new(database.lock) })

@@ -1,10 +1,10 @@
-//! Statements with rows, on a thread of their own.
+//! Statements with rows, on the writer's own thread.
 //!
 //! Most of what is written are rows of a few statements, thousands in a second. sqlx would take each argument in an enum, carry all
 //! of them to the thread of its connection, and look up, bind and reset each statement by its text: as much work again as SQLite has
-//! with them. So rusqlite does it, on the same connection and on a thread beside sqlx's, bound straight from the commands
+//! with them. So rusqlite does it, on the same connection and on the thread of the writer, bound straight from the commands
 //! (`docs/decisions/0020-rows-are-bound-on-a-thread-of-their-own.md`). sqlx stands still meanwhile: its lock on the connection is
-//! held from before a job is sent until it has ended.
+//! held for as long as its statements can be reached.
 //!
 //! Rows are a `VALUES` of up to 32 of them, or of a power of two: so there are few texts, and all of them stay prepared. What the
 //! macros of sqlx check in other statements, a test does here: it prepares every statement against the schema.
@@ -14,14 +14,13 @@ use std::{
     future::Future,
     panic::{self, AssertUnwindSafe},
     pin::pin,
-    sync::{Arc, mpsc},
+    sync::Arc,
     task::{Context, Poll, Wake, Waker},
-    thread::{self, JoinHandle, Thread},
+    thread::{self, Thread},
 };
 
 use rusqlite::{Params, PrepFlags, Row, Statement, ToSql};
 use sqlx::{SqliteConnection, sqlite::LockedSqliteHandle};
-use tokio::sync::oneshot;
 
 use super::error::of_rusqlite;
 
@@ -63,7 +62,7 @@ impl RowsStatement {
     }
 }
 
-/// Prepared statements, on the thread that runs them.
+/// Prepared statements of a connection.
 pub(super) struct Statements<'c> {
     conn: &'c rusqlite::Connection,
     /// By the head of the text and the number of rows.
@@ -152,38 +151,24 @@ impl Arguments<'_, '_> {
     }
 }
 
-type Job = Box<dyn for<'c> FnOnce(&mut Statements<'c>) + Send>;
-
-/// A thread for the statements of one connection.
-pub(super) struct StatementThread {
-    jobs: mpsc::Sender<Job>,
-    thread: JoinHandle<()>,
-    handle: usize, // the address of the connection's
+/// A connection of sqlx, as rusqlite has it.
+pub(super) struct Handle {
+    shared: rusqlite::Connection,
+    address: usize,
 }
 
-impl StatementThread {
-    /// Starts one that has nothing to do yet.
+impl Handle {
     #[expect(
         unsafe_code,
         reason = "to share a connection is what sqlx's lock_handle and rusqlite's from_handle are for"
     )]
-    pub(super) async fn start(conn: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
+    pub(super) async fn of(conn: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
         let handle = conn.lock_handle().await?.as_raw_handle().as_ptr();
-        // SAFETY: the handle is open for as long as it is used, and nobody else uses it then. It is used in jobs, and at the end of
-        // the thread if there were any. A job is sent by a `Locked` alone, which has sqlx's lock on this very connection, and whose
-        // future gives it back when the job has ended, not before it is dropped. The end is waited for by the `Connection` that
-        // made the `Locked`, under the lock too, and it borrows the connection of sqlx, which cannot be closed before. No job
-        // unwinds the thread.
+        // SAFETY: the handle is open for as long as it is used, and nobody else uses it then. It is used by `Statements`, which are
+        // reached through a `Locked` alone, which has sqlx's lock on this very connection, and which end with the `Connection` that
+        // lends them, under the lock too. That borrows the connection of sqlx, which cannot be closed before.
         let shared = unsafe { rusqlite::Connection::from_handle(handle) }.map_err(of_rusqlite)?;
-        let handle = handle.addr();
-        let (jobs, to_do) = mpsc::channel::<Job>();
-        let thread = thread::Builder::new().name("statements".into()).spawn(move || {
-            let mut statements = Statements::new(&shared);
-            for job in to_do {
-                job(&mut statements);
-            }
-        })?;
-        Ok(Self { jobs, thread, handle })
+        Ok(Self { shared, address: handle.addr() })
     }
 }
 
@@ -195,13 +180,14 @@ pub(super) fn unless_it_panics<R>(work: impl FnOnce() -> R) -> Result<R, sqlx::E
 /// A connection for statements of sqlx, and for those with rows.
 pub(super) struct Connection<'c> {
     sqlx: &'c mut SqliteConnection,
-    thread: Option<StatementThread>,
+    statements: Statements<'c>,
+    address: usize,
 }
 
 impl<'c> Connection<'c> {
-    /// With another thread than that of the connection it cannot be locked.
-    pub(super) fn new(sqlx: &'c mut SqliteConnection, thread: StatementThread) -> Self {
-        Self { sqlx, thread: Some(thread) }
+    /// With the handle of another connection it cannot be locked.
+    pub(super) fn new(sqlx: &'c mut SqliteConnection, handle: &'c Handle) -> Self {
+        Self { sqlx, statements: Statements::new(&handle.shared), address: handle.address }
     }
 
     /// For statements of sqlx.
@@ -210,65 +196,27 @@ impl<'c> Connection<'c> {
     }
 
     /// For statements with rows. To lock it costs a hop to sqlx's thread, so whoever has more of them keeps it.
-    pub(super) async fn lock(&mut self) -> Result<Locked<'_>, sqlx::Error> {
-        let Self { sqlx, thread: Some(thread) } = self else { return Err(sqlx::Error::WorkerCrashed) };
+    pub(super) async fn lock(&mut self) -> Result<Locked<'_, 'c>, sqlx::Error> {
+        let Self { sqlx, statements, address } = self;
         let mut lock = sqlx.lock_handle().await?;
-        let is_its_own = lock.as_raw_handle().addr().get() == thread.handle;
-        if is_its_own {
-            Ok(Locked { _lock: lock, jobs: &thread.jobs })
-        } else {
-            Err(sqlx::Error::WorkerCrashed)
-        }
+        let is_its_own = lock.as_raw_handle().addr().get() == *address;
+        if is_its_own { Ok(Locked { _lock: lock, statements }) } else { Err(sqlx::Error::WorkerCrashed) }
     }
 }
 
 impl Drop for Connection<'_> {
-    /// Waits until the thread has ended, and with it what it has prepared: the connection can be closed then.
+    /// What was prepared ends: the connection can be closed then.
     fn drop(&mut self) {
         let lock = block_on(self.sqlx.lock_handle());
-        if let Some(StatementThread { jobs, thread, .. }) = self.thread.take() {
-            drop(jobs);
-            thread.join().ok();
-        }
+        self.statements.prepared.clear();
         drop(lock);
     }
 }
 
 /// A connection that sqlx does not use.
-pub(super) struct Locked<'l> {
+pub(super) struct Locked<'l, 'c> {
     _lock: LockedSqliteHandle<'l>,
-    jobs: &'l mpsc::Sender<Job>,
-}
-
-impl Locked<'_> {
-    /// Runs a job on the thread. Whoever stops waiting for it waits until it has ended all the same.
-    ///
-    /// # Errors
-    /// [`sqlx::Error::WorkerCrashed`] if it panicked.
-    pub(super) async fn run<R: Send + 'static>(
-        &mut self,
-        work: impl for<'c> FnOnce(&mut Statements<'c>) -> R + Send + 'static,
-    ) -> Result<R, sqlx::Error> {
-        let (reply, answer) = oneshot::channel();
-        let (running, ended) = mpsc::channel();
-        let job = Box::new(move |statements: &mut Statements<'_>| {
-            let done = unless_it_panics(|| work(statements));
-            drop(running);
-            reply.send(done).ok();
-        });
-        let _wait = UntilEnded(ended);
-        self.jobs.send(job).map_err(|_| sqlx::Error::WorkerCrashed)?;
-        answer.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
-    }
-}
-
-/// Waits until the other end is gone.
-struct UntilEnded(mpsc::Receiver<()>);
-
-impl Drop for UntilEnded {
-    fn drop(&mut self) {
-        self.0.recv().ok();
-    }
+    pub(super) statements: &'l mut Statements<'c>,
 }
 
 /// Waits on this thread for a future that other threads bring to its end.

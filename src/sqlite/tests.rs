@@ -3,8 +3,10 @@
 
 mod checkpoint;
 mod fault;
+pub(in crate::sqlite) mod gate;
 mod interleaving;
 mod key;
+mod news;
 mod remember;
 mod statements;
 

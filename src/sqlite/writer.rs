@@ -1,10 +1,13 @@
-//! The writer: one task that owns the one connection that writes.
+//! The writer: one thread that owns the one connection that writes.
 //!
 //! SQLite has one writer, and a commit costs an fsync. So all that waits is written in one transaction and committed once,
 //! and only then is each caller answered; while one batch is being committed the next one gathers by itself. The frequent
 //! commands (hits, turns, calls of platforms) are written together, all of a kind with few statements, see
 //! [`batch`](super::batch) and [`inbox`](super::inbox), and with their rows what fills memory ([`remember`](super::remember)); the others
 //! ([`Step`](super::command::Step)) run one after the other.
+//!
+//! What came of a batch is told by a task beside those that answer requests ([`reply`]): the writer goes on with the next one, and each
+//! caller is woken on its own thread (`docs/decisions/0026-the-writer-has-a-thread.md`).
 //!
 //! A command that fails does not fail its neighbours: the batch is rolled back and written again command by command, each
 //! under a savepoint. An error of the store itself (busy, full, I/O) fails the whole batch, of which nothing is written.
@@ -13,14 +16,20 @@ mod attempt;
 mod reply;
 
 use std::{
+    io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
+    thread,
     time::Duration,
 };
 
 use sqlx::{Connection as _, SqliteConnection};
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::{
+    runtime::Builder,
+    sync::{mpsc::UnboundedSender, oneshot},
+    time::{Interval, MissedTickBehavior},
+};
 
 use super::{
     DatabaseSettings, Shared,
@@ -30,7 +39,7 @@ use super::{
     gathered::Batch,
     memory::LOOK_FOR_EDITS_EVERY,
     queue::Queues,
-    statements::{Connection, StatementThread},
+    statements::{Connection, Handle},
     sweep,
 };
 use crate::{
@@ -38,6 +47,7 @@ use crate::{
     telemetry::{metrics::RemovedKind, trace::Span},
 };
 use attempt::{Manner, Outcomes};
+pub(super) use reply::{News, tell};
 
 /// The first and the longest pause before a commit in doubt is tried again.
 const PAUSE_IN_DOUBT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
@@ -45,7 +55,7 @@ const PAUSE_IN_DOUBT: (Duration, Duration) = (Duration::from_millis(20), Duratio
 /// The writer's state.
 pub(super) struct Writer {
     conn: SqliteConnection,
-    statements: StatementThread,
+    handle: Handle,
     core: Core,
 }
 
@@ -53,7 +63,7 @@ pub(super) struct Writer {
 struct Core {
     shared: Arc<Shared>,
     queues: Queues,
-    tick: Interval,
+    news: UnboundedSender<News>,
     open: bool, // more commands may come
     state: BatchState,
     data_version: i64, // of what is in memory
@@ -94,21 +104,19 @@ impl Writer {
     /// With the connection goes its [`data_version`] from before memory was loaded.
     pub(super) fn new(
         (conn, data_version): (SqliteConnection, i64),
-        statements: StatementThread,
+        handle: Handle,
         shared: &Arc<Shared>,
         queues: Queues,
+        news: UnboundedSender<News>,
         settings: &DatabaseSettings,
     ) -> Self {
         let (path, busy_timeout) = (settings.path.clone(), settings.busy_timeout);
         let (shared, state, file) = (Arc::clone(shared), BatchState::default(), FileId::of(&path));
         let committed = Committed::default();
-        // A tick may come a moment before the last look is as old as the pause between two: it looks all the same.
-        let mut tick = tokio::time::interval(LOOK_FOR_EDITS_EVERY);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let core = Core {
             shared,
             queues,
-            tick,
+            news,
             open: true,
             state,
             data_version,
@@ -117,26 +125,43 @@ impl Writer {
             file,
             busy_timeout,
         };
-        Self { conn, statements, core }
+        Self { conn, handle, core }
     }
 
-    /// Writes until it is asked to end; then refuses new commands, writes the last ones and closes the file.
-    pub(super) async fn run(self) {
-        let Self { mut conn, statements, mut core } = self;
-        let mut both = Connection::new(&mut conn, statements);
+    /// Starts its thread, on which it writes until it is asked to end; then it refuses new commands, writes the last ones and closes the
+    /// file. Where nobody can be told any more, it ends as if it had been killed.
+    ///
+    /// # Errors
+    /// When the system has no thread for it.
+    pub(super) fn start(self) -> io::Result<()> {
+        let runtime = Builder::new_current_thread().enable_time().build()?;
+        let run = move || runtime.block_on(self.run());
+        thread::Builder::new().name("writer".into()).spawn(run).map(drop)
+    }
+
+    async fn run(self) {
+        let Self { mut conn, handle, mut core } = self;
+        let mut both = Connection::new(&mut conn, &handle);
         core.run(&mut both).await;
-        core.end(&mut both).await;
+        if !core.news.is_closed() {
+            core.end(&mut both).await;
+        }
         drop(both);
         conn.close().await.ok();
+        drop(core); // last: it ends what tells of it, for which whoever closes the store waits
     }
 }
 
 impl Core {
     async fn run(&mut self, conn: &mut Connection<'_>) {
+        // A tick may come a moment before the last look is as old as the pause between two: it looks all the same.
+        let mut tick = tokio::time::interval(LOOK_FOR_EDITS_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.open {
-            let batch = self.next().await;
+            let batch = self.next(&mut tick).await;
             let is_of_rows = self.is_of_rows(&batch);
-            let left = if is_of_rows { self.write_rows(conn, batch).await } else { Left::Batch(batch) };
+            let left =
+                if is_of_rows { self.write_rows(conn, batch, &mut tick).await } else { Left::Batch(batch) };
             let (mut at_once, mut looks) = (false, Vec::new());
             match left {
                 Left::Batch(mut batch) => {
@@ -152,21 +177,33 @@ impl Core {
             }
             self.look_for_edits(conn, at_once).await;
             for look in looks {
-                look.send(()).ok();
+                self.tell(News::Looked(look));
             }
         }
     }
 
     /// Waits for a batch, or for a tick, which comes with an empty one if nothing was there.
-    async fn next(&mut self) -> Batch {
+    async fn next(&mut self, tick: &mut Interval) -> Batch {
         let mut commands = Vec::new();
+        let take = async {
+            #[cfg(test)]
+            let permit = self.shared.gate.permit().await;
+            let more = self.queues.take(&mut commands).await;
+            #[cfg(test)]
+            self.shared.gate.taken(permit);
+            more
+        };
         let ticked = tokio::select! {
             biased;
-            more = self.queues.take(&mut commands) => {
+            more = take => {
                 self.open = more;
                 false
             }
-            _ = self.tick.tick() => true,
+            () = self.news.closed() => {
+                self.open = false;
+                false
+            }
+            _ = tick.tick() => true,
         };
         self.shared.metrics.writer.queue().lower(commands.len() as u64);
         let mut batch = Batch { ticked, ..Batch::default() };
@@ -197,7 +234,7 @@ impl Core {
     }
 
     /// Writes batches as long as they are rows and nothing else, so that the connection need not change hands for each.
-    async fn write_rows(&mut self, conn: &mut Connection<'_>, mut batch: Batch) -> Left {
+    async fn write_rows(&mut self, conn: &mut Connection<'_>, mut batch: Batch, tick: &mut Interval) -> Left {
         let mut lock = match conn.lock().await {
             Ok(lock) => lock,
             Err(error) => return Left::Failed(self.begin(batch), error.into()),
@@ -207,14 +244,14 @@ impl Core {
                 return Left::Batch(batch);
             }
             let mut commit = self.begin(batch);
-            match self.write_planned(&mut lock, &mut commit.batch, Vec::new(), Planned::commit).await {
+            match self.write_planned(&mut lock, &mut commit.batch, Vec::new(), Planned::commit) {
                 Ok(written) => self.finish(commit, Ok(written.into())),
                 Err(error) => return Left::Failed(commit, error),
             }
             if !self.open || self.is_time_to_look() || self.wal_is_long() {
                 return Left::Nothing;
             }
-            batch = self.next().await;
+            batch = self.next(tick).await;
             if !self.is_of_rows(&batch) {
                 return Left::Batch(batch);
             }
@@ -226,7 +263,7 @@ impl Core {
             return;
         }
         if self.has_moved() {
-            return self.fail(batch, &BatchError::Moved);
+            return self.give_up(batch, &BatchError::Moved);
         }
         let mut commit = self.begin(batch);
         let result = self.write(conn, &mut commit.batch, Manner::Together).await;
@@ -271,9 +308,22 @@ impl Core {
             self.shared.memory.writes_ok.store(result.is_ok(), Ordering::Relaxed);
         }
         match result {
-            Ok(outcomes) => self.succeed(batch, outcomes),
-            Err(error) => self.fail(batch, &error),
+            Ok(outcomes) => self.tell(News::Written(batch, outcomes)),
+            Err(error) => self.give_up(batch, &error),
         }
+        #[cfg(test)]
+        self.shared.gate.ended();
+    }
+
+    /// Nothing of it is on disk.
+    fn give_up(&mut self, batch: Batch, error: &BatchError) {
+        self.state.forget_numbers();
+        self.tell(News::Failed(batch, error.to_store_error()));
+    }
+
+    /// If nobody is there to be told, the writer ends.
+    fn tell(&self, news: News) {
+        self.news.send(news).ok();
     }
 
     /// The disk did not say whether it has the commit: SQLite has undone it, but its pages stand in the WAL, and it would come
@@ -291,7 +341,7 @@ impl Core {
         while let Err(error) = &result
             && !self.shared.closing.load(Ordering::Relaxed)
         {
-            self.note(Some(&error.to_store_error()));
+            self.shared.note_failure(&error.to_store_error());
             self.shared.memory.writes_ok.store(false, Ordering::Relaxed);
             self.state.forget_numbers();
             tokio::time::sleep(pause).await;
@@ -301,6 +351,15 @@ impl Core {
         }
         self.shared.memory.in_doubt.store(false, Ordering::Relaxed);
         result
+    }
+
+    /// Memory has learned all that is on disk: what it loads then is not counted once more.
+    async fn until_all_is_told(&self) {
+        let (reply, told) = oneshot::channel();
+        self.tell(News::Looked(reply));
+        #[cfg(test)]
+        self.shared.gate.waits();
+        told.await.ok();
     }
 
     fn is_time_to_look(&self) -> bool {
@@ -345,6 +404,7 @@ impl Core {
         let version = data_version(conn).await?;
         if version != self.data_version {
             self.state.forget_numbers();
+            self.until_all_is_told().await;
             self.shared.memory.load(conn, self.shared.clock.now()).await?;
             self.shared.memory.edits.fetch_add(1, Ordering::Relaxed);
             self.shared.edited.notify_one();

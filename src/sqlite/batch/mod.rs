@@ -175,18 +175,18 @@ struct Row<'a> {
 }
 
 /// Turns and hits with all that is known of their rows.
-pub(super) struct Planned {
-    pub(super) hits: Vec<Hit>,
-    pub(super) turns: Vec<Turn>,
+pub(super) struct Planned<'b> {
+    hits: &'b [Hit],
+    turns: &'b [Turn],
     numbers: Vec<Numbers>, // of each turn
     last_to_go: Vec<(Arc<str>, i64)>,
     /// What goes into memory beside them.
-    pub(super) remembering: Vec<RememberCommand>,
+    remembering: &'b mut [RememberCommand],
     run_id: i64,
     saves_memory: bool,
 }
 
-impl Planned {
+impl Planned<'_> {
     /// The messages of the turns.
     pub(super) fn messages(&self) -> Vec<MessageId> {
         self.numbers.iter().map(|numbers| numbers.id).collect()
@@ -207,7 +207,7 @@ impl Planned {
 
     /// Writes the rows. Returns how many answered keys went because their owners have more than may be kept.
     pub(super) fn write(&mut self, statements: &mut Statements<'_>) -> Done {
-        write_hits(statements, &self.hits)?;
+        write_hits(statements, self.hits)?;
         let turns = self.turns.iter().zip(&self.numbers);
         let rows: Vec<_> = turns.map(|(turn, numbers)| Row { turn, numbers }).collect();
         message::insert_messages(statements, &rows, self.run_id, self.saves_memory)?;

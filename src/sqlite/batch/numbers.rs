@@ -7,13 +7,13 @@ use std::{
 
 use sqlx::SqliteConnection;
 
-use super::{BatchError, Context, Hit, Planned, Turn, TurnCommand, message};
+use super::{BatchError, Context, Planned, Turn, TurnCommand, message};
 use crate::{
     domain::{
         client::Owner,
         id::{ConversationId, MessageId},
     },
-    sqlite::{remember, rows::Rows},
+    sqlite::{gathered::Batch, remember, rows::Rows},
 };
 
 /// What the rows of a turn need beside it.
@@ -96,18 +96,16 @@ impl BatchState {
         Ok(Vec::new())
     }
 
-    /// Decides in which rows hits and turns are written. What memory does not have must have been read. Without numbers for the
-    /// messages nothing is taken.
-    pub(in crate::sqlite) fn plan(
+    /// Decides in which rows hits and turns are written. What memory does not have must have been read.
+    pub(in crate::sqlite) fn plan<'b>(
         &mut self,
         context: &Context<'_>,
-        hits: &mut Vec<Hit>,
-        turns: &mut Vec<Turn>,
+        batch: &'b mut Batch,
         conversations: Vec<Option<ConversationId>>,
-    ) -> Result<Planned, BatchError> {
+    ) -> Result<Planned<'b>, BatchError> {
+        let Batch { hits, turns, remembering, .. } = batch;
         let new = turns.iter().filter(|turn| turn.id.is_none()).count();
         let mut new_ids = self.next_message_ids(new)?.into_iter();
-        let (hits, turns) = (std::mem::take(hits), std::mem::take(turns));
         let mut names = OwnerName::default();
         let mut conversations = conversations.into_iter();
         let numbers = turns.iter().filter_map(|turn| {
@@ -116,13 +114,13 @@ impl BatchState {
             Some(Numbers { id, owner, number, conversation: conversations.next().flatten() })
         });
         let numbers: Vec<_> = numbers.collect();
-        let last_to_go = self.drop_too_many(context.limits.keys_per_owner, &turns, &numbers);
+        let last_to_go = self.drop_too_many(context.limits.keys_per_owner, turns, &numbers);
         Ok(Planned {
             hits,
             turns,
             numbers,
             last_to_go,
-            remembering: Vec::new(),
+            remembering,
             run_id: context.run_id,
             saves_memory: context.limits.saves_memory,
         })

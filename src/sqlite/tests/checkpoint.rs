@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::{answered, claim, open, other, settings, turn};
 use crate::{
     domain::time::Millis,
-    repository::TurnRepository as _,
+    repository::{TokenRepository as _, TurnRepository as _},
     sqlite::{SqliteStore, checkpoint, open as opening},
 };
 
@@ -33,6 +33,7 @@ async fn a_long_wal_begins_anew_once_the_writer_has_copied_the_rest() {
     let begun = beginnings(&folder);
     answer(&store, "two").await;
     assert_eq!(beginnings(&folder), begun, "something is left to copy");
+    store.catch_up().await; // the writer is done with it
     store.shared.wal_is_long.store(true, Ordering::Relaxed);
     answer(&store, "three").await;
     assert_eq!(beginnings(&folder), begun, "it is copied after the answer");

@@ -1,8 +1,8 @@
 //! The writer and its callers in every order that a seed chooses, with callers that are dropped at any of their awaits.
 //!
-//! On one thread a caller goes on only when it is polled here, and the writer only when this test waits. Another connection
-//! holds the database now and then, so that the writer stands in the middle of a batch while callers go on. So a seed chooses
-//! which commands meet in a batch, what is decided while it is being written, and who has gone away meanwhile.
+//! A caller goes on only when it is polled here, and the writer takes a batch only when this test opens its [gate](super::gate).
+//! Another connection holds the database now and then, so that the writer stands in the middle of a batch while callers go on. So a
+//! seed chooses which commands meet in a batch, what is decided while it is being written, and who has gone away meanwhile.
 //! `docs/RELIABILITY.md`, "Concurrency", says why this is as good as a model checker here.
 
 use std::{
@@ -21,7 +21,8 @@ use sqlx::{ConnectOptions as _, Connection as _, Executor as _, SqliteConnection
 use tempfile::TempDir;
 
 use super::{
-    super::{DatabaseSettings, SqliteStore, StoreLimits, check, open as opening},
+    super::{DatabaseSettings, SqliteStore, StoreLimits, check, open as opening, queue::QueueSenders},
+    gate::SHUT,
     limits, open_with, settings,
 };
 use crate::{
@@ -63,8 +64,11 @@ enum Step {
     Poll(usize),
     /// A caller goes away, unless it works on what is on record.
     Drop(usize),
-    /// The writer goes on, as far as it can at once.
-    Yield,
+    /// The writer takes a batch, if there is anything to take and it does not stand in one, and writes it, unless another process
+    /// has the database.
+    Batch,
+    /// Callers are told what was written.
+    Tell,
     /// Another process takes the database, or gives it back.
     Hold,
     Release,
@@ -86,7 +90,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => work().prop_map(Step::Start),
         12 => any::<usize>().prop_map(Step::Poll),
         2 => any::<usize>().prop_map(Step::Drop),
-        4 => Just(Step::Yield),
+        4 => Just(Step::Batch),
+        4 => Just(Step::Tell),
         1 => Just(Step::Hold),
         2 => Just(Step::Release),
         2 => Just(Step::Write),
@@ -216,6 +221,8 @@ struct Schedule {
     started: usize,
     other: SqliteConnection,
     holds: bool,
+    /// Batches that the writer was let take.
+    batches: usize,
 }
 
 impl Schedule {
@@ -236,7 +243,8 @@ impl Schedule {
                     drop(self.callers.swap_remove(which));
                 }
             }
-            Step::Yield => tokio::task::yield_now().await,
+            Step::Batch => self.batch().await,
+            Step::Tell => tokio::task::yield_now().await,
             Step::Hold if !self.holds => {
                 self.write().await; // what the writer is doing would else come to its end before or after, as it happens
                 self.other.execute("BEGIN IMMEDIATE").await.unwrap();
@@ -245,6 +253,7 @@ impl Schedule {
             Step::Release if self.holds => {
                 self.other.execute("COMMIT").await.unwrap();
                 self.holds = false;
+                self.until_written().await;
             }
             Step::Write if !self.holds => self.write().await,
             Step::Poll(_) | Step::Drop(_) | Step::Hold | Step::Release | Step::Write => {}
@@ -259,8 +268,29 @@ impl Schedule {
         }
     }
 
-    async fn write(&self) {
-        self.store.flush().await.unwrap();
+    async fn batch(&mut self) {
+        let (QueueSenders { callers, calls, work }, gate) =
+            (&self.store.shared.queues, &self.store.shared.gate);
+        let waits = [callers, calls, work].iter().any(|queue| queue.capacity() < queue.max_capacity());
+        if waits && gate.batches_ended() == self.batches {
+            self.batches += 1;
+            gate.let_through(1);
+            gate.wait_for(|batches| batches.taken == self.batches).await;
+        }
+        if !self.holds {
+            self.until_written().await;
+        }
+    }
+
+    /// What the writer was let take is written.
+    async fn until_written(&self) {
+        self.store.shared.gate.wait_for(|batches| batches.ended == self.batches).await;
+    }
+
+    async fn write(&mut self) {
+        self.batches += 1;
+        let (flushed, ()) = tokio::join!(self.store.flush(), async { self.store.shared.gate.let_through(1) });
+        flushed.unwrap();
     }
 
     /// All callers that are left come to their ends, and all is written.
@@ -273,6 +303,7 @@ impl Schedule {
             self.write().await;
         }
         self.write().await;
+        self.store.shared.gate.let_through(1); // for the command to close
         self.store.close().await;
     }
 }
@@ -317,11 +348,20 @@ fn run_schedule(steps: Vec<Step>) {
         let folder = TempDir::new().unwrap();
         let settings =
             DatabaseSettings { full_sync: false, busy_timeout: Duration::from_mins(5), ..settings(&folder) };
+        SHUT.set(true);
         let store = Rc::new(open(&settings).await);
+        SHUT.set(false);
         let log = Rc::new(RefCell::new(Log::default()));
         let other = opening::options(&settings).connect().await.unwrap();
-        let mut schedule =
-            Schedule { store, log: Rc::clone(&log), callers: Vec::new(), started: 0, other, holds: false };
+        let mut schedule = Schedule {
+            store,
+            log: Rc::clone(&log),
+            callers: Vec::new(),
+            started: 0,
+            other,
+            holds: false,
+            batches: 0,
+        };
         for step in steps {
             schedule.step(step).await;
         }

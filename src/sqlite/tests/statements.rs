@@ -1,23 +1,11 @@
 //! Statements with rows, beside those of sqlx on the same connection.
 
-use std::{
-    future::poll_fn,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc,
-    },
-    task::Poll,
-    thread,
-};
-
 use rusqlite::StatementStatus;
 use sqlx::{Connection as _, SqliteConnection};
 
 use super::super::{
     error::of_rusqlite,
-    statements::{Connection, MOST_ROWS, RowsStatement, StatementThread, Statements},
+    statements::{Connection, Handle, MOST_ROWS, RowsStatement, unless_it_panics},
 };
 
 const INSERT: RowsStatement =
@@ -39,21 +27,18 @@ async fn rows(conn: &mut SqliteConnection) -> Vec<(i64, String)> {
 #[tokio::test]
 async fn as_many_rows_are_written_as_there_are() {
     let mut conn = connect().await;
-    let statements = StatementThread::start(&mut conn).await.unwrap();
-    let mut both = Connection::new(&mut conn, statements);
+    let handle = Handle::of(&mut conn).await.unwrap();
+    let mut both = Connection::new(&mut conn, &handle);
     for count in [0, 1, 2, 3, 31, 32, 33, 75, MOST_ROWS - 1, MOST_ROWS, 2 * MOST_ROWS + 5] {
         let given: Vec<(i64, String)> =
             (0..i64::try_from(count).unwrap()).map(|n| (n, format!("text {n}"))).collect();
-        let expected = given.clone();
-        let mut lock = both.lock().await.unwrap();
-        let changed = lock.run(move |statements| {
-            statements.execute_rows(&INSERT, &given, |arguments, (n, text)| {
-                arguments.bind(*n).bind(text.as_str());
-            })
+        let lock = both.lock().await.unwrap();
+        let changed = lock.statements.execute_rows(&INSERT, &given, |arguments, (n, text)| {
+            arguments.bind(*n).bind(text.as_str());
         });
-        assert_eq!(changed.await.unwrap().unwrap(), count as u64);
+        assert_eq!(changed.unwrap(), count as u64);
         drop(lock);
-        assert_eq!(rows(both.sqlx()).await, expected);
+        assert_eq!(rows(both.sqlx()).await, given);
         sqlx::query("DELETE FROM number").execute(both.sqlx()).await.unwrap();
     }
     drop(both);
@@ -86,8 +71,8 @@ fn a_statement_is_prepared_once_whatever_its_arguments_are() {
 #[tokio::test]
 async fn an_error_is_the_same_through_both_libraries() {
     let mut conn = connect().await;
-    let statements = StatementThread::start(&mut conn).await.unwrap();
-    let mut both = Connection::new(&mut conn, statements);
+    let handle = Handle::of(&mut conn).await.unwrap();
+    let mut both = Connection::new(&mut conn, &handle);
     for statement in [
         "INSERT INTO number (n, text) VALUES (1, NULL)",
         "INSERT INTO number (n, text) VALUES (1, 'a'), (1, 'b')",
@@ -95,9 +80,9 @@ async fn an_error_is_the_same_through_both_libraries() {
         "no statement",
     ] {
         let through_sqlx = sqlx::query(statement).execute(both.sqlx()).await.unwrap_err();
-        let mut lock = both.lock().await.unwrap();
-        let through_rusqlite = lock.run(move |statements| statements.execute(statement, ())).await.unwrap();
-        let through_rusqlite = of_rusqlite(through_rusqlite.unwrap_err());
+        let lock = both.lock().await.unwrap();
+        let through_rusqlite = of_rusqlite(lock.statements.execute(statement, ()).unwrap_err());
+        drop(lock);
         let code =
             |error: &sqlx::Error| error.as_database_error().unwrap().code().map(|code| code.to_string());
         assert_eq!(code(&through_rusqlite), code(&through_sqlx), "{statement}");
@@ -106,59 +91,35 @@ async fn an_error_is_the_same_through_both_libraries() {
     assert_eq!(rows(both.sqlx()).await, []);
 }
 
-/// sqlx must not have the connection back before.
+/// What was prepared stays usable, and ends before sqlx closes the connection.
 #[tokio::test]
-async fn whoever_stops_waiting_for_a_job_waits_until_it_has_ended() {
+async fn work_that_panics_is_an_error_and_what_comes_next_runs() {
     let mut conn = connect().await;
-    let statements = StatementThread::start(&mut conn).await.unwrap();
-    let mut both = Connection::new(&mut conn, statements);
-    let (go_on, goes_on) = mpsc::channel();
-    let ended = Arc::new(AtomicBool::new(false));
-    {
-        let mut lock = both.lock().await.unwrap();
-        let (begun, has_begun) = mpsc::channel();
-        let has_ended = Arc::clone(&ended);
-        let mut job = pin!(lock.run(move |statements| {
-            begun.send(()).unwrap();
-            goes_on.recv().unwrap();
-            statements.execute("INSERT INTO number (n, text) VALUES (?1, 'a')", (1,)).unwrap();
-            has_ended.store(true, Ordering::SeqCst);
-        }));
-        assert!(poll_fn(|context| Poll::Ready(job.as_mut().poll(context))).await.is_pending());
-        has_begun.recv().unwrap();
-        // It is let go on while this thread is in the drop, or before: the drop waits in either case.
-        thread::spawn(move || go_on.send(()).unwrap());
-    }
-    assert!(ended.load(Ordering::SeqCst));
-    assert_eq!(rows(both.sqlx()).await, [(1, "a".to_owned())]);
-}
-
-/// What it had prepared stays, so that nothing of the thread's touches the connection while sqlx has it.
-#[tokio::test]
-async fn a_job_that_panics_is_an_error_and_the_next_one_runs() {
-    let mut conn = connect().await;
-    let statements = StatementThread::start(&mut conn).await.unwrap();
-    let mut both = Connection::new(&mut conn, statements);
+    let handle = Handle::of(&mut conn).await.unwrap();
+    let mut both = Connection::new(&mut conn, &handle);
     for round in 0..3_i64 {
-        let mut lock = both.lock().await.unwrap();
-        let insert = move |statements: &mut Statements<'_>| {
-            statements.execute_rows(&INSERT, &[round], |arguments, n| _ = arguments.bind(*n).bind("a"))
-        };
-        assert_eq!(lock.run(insert).await.unwrap().unwrap(), 1);
-        let failed: Result<(), _> = lock.run(|_| panic!("on purpose")).await;
+        let lock = both.lock().await.unwrap();
+        let failed: Result<(), _> = unless_it_panics(|| {
+            lock.statements.execute("INSERT INTO number (n, text) VALUES (?1, 'b')", (-1 - round,)).unwrap();
+            panic!("on purpose")
+        });
         assert!(matches!(failed, Err(sqlx::Error::WorkerCrashed)), "{failed:?}");
+        let insert = lock.statements.execute_rows(&INSERT, &[round], |arguments, n| {
+            arguments.bind(*n).bind("a");
+        });
+        assert_eq!(insert.unwrap(), 1);
         drop(lock);
-        assert_eq!(rows(both.sqlx()).await.len(), usize::try_from(round + 1).unwrap());
+        assert_eq!(rows(both.sqlx()).await.len(), usize::try_from(2 * (round + 1)).unwrap());
     }
     drop(both);
     conn.close().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_connection_is_not_locked_for_the_thread_of_another() {
+async fn a_connection_is_not_locked_for_the_handle_of_another() {
     let (mut one, mut other) = (connect().await, connect().await);
-    let statements = StatementThread::start(&mut one).await.unwrap();
-    let mut both = Connection::new(&mut other, statements);
+    let handle = Handle::of(&mut one).await.unwrap();
+    let mut both = Connection::new(&mut other, &handle);
     assert!(both.lock().await.is_err());
     assert_eq!(rows(both.sqlx()).await, []);
 }

@@ -28,7 +28,7 @@ pub(super) enum Manner {
 
 /// What became of each command, in the order of the batch.
 #[derive(Default)]
-pub(super) struct Outcomes {
+pub(in crate::sqlite) struct Outcomes {
     pub(super) turns: Vec<Result<MessageId, StoreError>>,
     pub(super) remembered: Vec<Result<(), StoreError>>,
     pub(super) calls: Vec<Result<AcceptOutcome, StoreError>>,
@@ -122,31 +122,26 @@ impl Core {
             return Ok(Written::default());
         }
         let conversations = self.state.read_for(conn.sqlx(), &batch.turns).await?;
-        self.write_planned(&mut conn.lock().await?, batch, conversations, Planned::write).await
+        self.write_planned(&mut conn.lock().await?, batch, conversations, Planned::write)
     }
 
-    /// Plans the rows of a batch, and has them written by `write`. The batch keeps its commands.
-    pub(super) async fn write_planned<E: Into<BatchError> + Send + 'static>(
+    /// Plans the rows of a batch, and has them written by `write`.
+    pub(super) fn write_planned<'b, E: Into<BatchError>>(
         &mut self,
-        conn: &mut Locked<'_>,
-        batch: &mut Batch,
+        conn: &mut Locked<'_, '_>,
+        batch: &'b mut Batch,
         conversations: Vec<Option<ConversationId>>,
-        write: fn(&mut Planned, &mut Statements<'_>) -> Result<u64, E>,
+        write: fn(&mut Planned<'b>, &mut Statements<'_>) -> Result<u64, E>,
     ) -> Result<Written, BatchError> {
         let context = self.shared.context();
-        let mut planned = self.state.plan(&context, &mut batch.hits, &mut batch.turns, conversations)?;
-        planned.remembering = std::mem::take(&mut batch.remembering);
-        let job = move |statements: &mut Statements<'_>| {
-            let written = unless_it_panics(|| write(&mut planned, statements));
-            if written.is_err() {
-                statements.execute(ROLLBACK, ()).ok();
-            }
-            (written, planned)
-        };
-        let (written, planned) = conn.run(job).await?;
-        let (messages, remembered) = (planned.messages(), planned.remembering.len());
-        (batch.hits, batch.turns, batch.remembering) = (planned.hits, planned.turns, planned.remembering);
-        Ok(Written { messages, remembered, dropped_keys: written?.map_err(E::into)? })
+        let remembered = batch.remembering.len();
+        let mut planned = self.state.plan(&context, batch, conversations)?;
+        let written = unless_it_panics(|| write(&mut planned, conn.statements));
+        if written.is_err() {
+            conn.statements.execute(ROLLBACK, ()).ok();
+        }
+        let dropped_keys = written?.map_err(E::into)?;
+        Ok(Written { messages: planned.messages(), remembered, dropped_keys })
     }
 
     /// One savepoint for each command.

@@ -1,47 +1,70 @@
-//! What memory and the callers learn of a batch.
+//! What memory and the callers learn of a batch, on a task beside those that wait for it.
 
-use super::{Core, attempt::Outcomes};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
+
+use super::attempt::Outcomes;
 use crate::{
     domain::{id::MessageId, rate::Scope},
     repository::StoreError,
     sqlite::{
-        batch::{BatchError, Hit, Turn, Windows},
+        Shared,
+        batch::{Hit, Turn, Windows},
         command::kind_of,
         gathered::Batch,
     },
 };
 
-impl Core {
-    /// It is on disk: memory learns it, then the callers do.
-    pub(super) fn succeed(&mut self, batch: Batch, outcomes: Outcomes) {
+/// What the writer has to say. There is no more of it than there are commands at work.
+pub(in crate::sqlite) enum News {
+    /// A batch is on disk.
+    Written(Batch, Outcomes),
+    /// Nothing of a batch is on disk.
+    Failed(Batch, StoreError),
+    /// It has looked for edits.
+    Looked(oneshot::Sender<()>),
+}
+
+/// Tells all that the writer says, in its order, until that ends.
+pub(in crate::sqlite) async fn tell(shared: Arc<Shared>, mut news: UnboundedReceiver<News>) {
+    while let Some(news) = news.recv().await {
+        match news {
+            News::Written(batch, outcomes) => shared.succeed(batch, outcomes),
+            News::Failed(batch, error) => shared.fail(batch, &error),
+            News::Looked(reply) => _ = reply.send(()),
+        }
+    }
+}
+
+impl Shared {
+    /// Memory learns it, then the callers do.
+    fn succeed(&self, batch: Batch, outcomes: Outcomes) {
         self.each_hit(&batch.hits, |table, hit| table.stored(hit.client, hit.at, 1));
         self.give_back_keys(batch.turns.iter().zip(&outcomes.turns));
         for reply in batch.hit_replies {
             reply.send(Ok(())).ok();
         }
         for (turn, outcome) in batch.turns.into_iter().zip(outcomes.turns) {
-            self.note(outcome.as_ref().err());
+            self.note(&outcome);
             turn.reply.send(outcome).ok();
         }
         for (some, outcome) in batch.remembering.into_iter().zip(outcomes.remembered) {
-            self.note(outcome.as_ref().err());
+            self.note(&outcome);
             some.finish(outcome);
         }
         for (call, outcome) in batch.calls.into_iter().zip(outcomes.calls) {
-            self.note(outcome.as_ref().err());
-            call.finish(outcome, &self.shared.memory);
+            self.note(&outcome);
+            call.finish(outcome, &self.memory);
         }
         for (step, outcome) in batch.steps.into_iter().zip(outcomes.steps) {
-            self.note(outcome.as_ref().err());
-            step.finish(outcome, &self.shared.memory);
+            self.note(&outcome);
+            step.finish(outcome, &self.memory);
         }
     }
 
-    /// Nothing of it is on disk.
-    pub(super) fn fail(&mut self, batch: Batch, error: &BatchError) {
-        self.state.forget_numbers();
-        let error = error.to_store_error();
-        self.note(Some(&error));
+    fn fail(&self, batch: Batch, error: &StoreError) {
+        self.note_failure(error);
         self.each_hit(&batch.hits, |table, hit| table.undo(hit.client, hit.at, 1));
         let failed = Err(error.clone());
         self.give_back_keys(batch.turns.iter().zip(std::iter::repeat(&failed)));
@@ -55,34 +78,38 @@ impl Core {
             some.finish(Err(error.clone()));
         }
         for call in batch.calls {
-            call.finish(Err(error.clone()), &self.shared.memory);
+            call.finish(Err(error.clone()), &self.memory);
         }
         for step in batch.steps {
-            step.finish(Err(error.clone()), &self.shared.memory);
+            step.finish(Err(error.clone()), &self.memory);
         }
     }
 
     fn give_back_keys<'a>(&self, turns: impl Iterator<Item = (&'a Turn, &'a Result<MessageId, StoreError>)>) {
         let mut keys = turns.filter_map(|(turn, outcome)| turn.key_given_back(outcome)).peekable();
         if keys.peek().is_some() {
-            self.shared.memory.give_back_keys(keys);
+            self.memory.give_back_keys(keys);
         }
     }
 
     fn each_hit(&self, hits: &[Hit], apply: impl Fn(&mut Windows, &Hit)) {
         for scope in Scope::ALL {
             if hits.iter().any(|hit| hit.scope == scope) {
-                let mut windows = self.shared.memory.windows(scope);
+                let mut windows = self.memory.windows(scope);
                 hits.iter().filter(|hit| hit.scope == scope).for_each(|hit| apply(&mut windows, hit));
             }
         }
     }
 
-    /// An error is logged and counted once, here.
-    pub(super) fn note(&self, error: Option<&StoreError>) {
-        if let Some(error) = error {
-            tracing::error!(%error, "a write failed");
-            self.shared.metrics.writer.failed(kind_of(error));
+    fn note<T>(&self, outcome: &Result<T, StoreError>) {
+        if let Err(error) = outcome {
+            self.note_failure(error);
         }
+    }
+
+    /// An error is logged and counted once, here.
+    pub(super) fn note_failure(&self, error: &StoreError) {
+        tracing::error!(%error, "a write failed");
+        self.metrics.writer.failed(kind_of(error));
     }
 }
