@@ -57,7 +57,7 @@ pub(super) fn run(arguments: ServeArgs) -> Result<(), Failure> {
 }
 
 /// Requests and the calls of models and platforms each have as many threads as there are processors but one, which is left to
-/// SQLite's, without which no message goes on: on few processors the calls would need the one more (decision 17). On two, a
+/// the writer's, without which no message goes on: on few processors the calls would need the one more (decision 17). On two, a
 /// crowd of connections has another one beside the one of requests (decision 25).
 struct Threads {
     requests: Runtime,

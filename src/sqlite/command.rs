@@ -133,6 +133,14 @@ impl Shared {
         Err(error)
     }
 
+    /// Has the writer look for edits by other processes, and waits until memory is up to date, or until it cannot be.
+    pub(super) async fn look(&self) {
+        let (reply, looked) = oneshot::channel();
+        if self.enqueue(Command::Look(reply)).is_ok() {
+            looked.await.ok();
+        }
+    }
+
     /// Runs a step in the writer's next transaction, with the hit that led to it.
     pub(super) async fn step<S: Step>(&self, hit: Option<Hit>, step: S) -> Result<S::Output, StoreError> {
         self.run_step(&self.queues.callers, hit, step).await

@@ -1,6 +1,6 @@
 //! The one implementation of the repository traits, and the only place with SQL.
 //!
-//! All writes go through one task, the `writer`, which commits many at once. What every request needs to know is
+//! All writes go through one thread, the `writer`, which commits many at once. What every request needs to know is
 //! mirrored in `memory`: it is loaded at the start, changed after each commit, and loaded again when another process
 //! wrote to the database. Reads that memory cannot answer go to a pool of read-only connections.
 
@@ -44,7 +44,7 @@ mod writer;
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -69,10 +69,9 @@ use crate::{
 };
 use command::Command;
 use memory::Memory;
-use open::{Database, ServerLock};
+use open::Database;
 use queue::QueueSenders;
-use statements::Handle;
-use writer::Writer;
+use statements::SharedConnection;
 
 /// The limits that the store keeps.
 #[derive(Debug, Clone)]
@@ -107,9 +106,8 @@ pub struct StoreLimits {
 #[derive(Debug)]
 pub struct SqliteStore {
     shared: Arc<Shared>,
-    writer: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+    teller: tokio::sync::Mutex<Option<JoinHandle<()>>>,
     checkpoint: tokio::sync::Mutex<Option<JoinHandle<()>>>,
-    lock: Mutex<Option<ServerLock>>,
 }
 
 /// What the repositories, the writer and the sweeper share.
@@ -176,7 +174,7 @@ impl SqliteStore {
         let version = writer::data_version(&mut database.writer).await.map_err(failed)?;
         let memory = Memory::new(&parts.limits, &parts.metrics);
         memory.load(&mut database.writer, now).await.map_err(failed)?;
-        let handle = Handle::of(&mut database.writer).await.map_err(failed)?;
+        let handle = SharedConnection::of(&mut database.writer).await.map_err(failed)?;
         let (senders, queues) = queue::queues();
         let StoreParts { limits, clock, metrics } = parts;
         let reads = database.reads;
@@ -200,20 +198,18 @@ impl SqliteStore {
             #[cfg(test)]
             gate: tests::gate::Gate::default(),
         });
-        let mut checkpoint = None;
+        let checkpoint = if is_server { Some(open::connect_checkpoint(settings).await?) } else { None };
+        let connection = (database.writer, handle, database.lock);
+        let teller =
+            writer::start(connection, version, &shared, queues, settings).map_err(OpenError::Thread)?;
         if is_server {
-            let conn = open::connect_checkpoint(settings).await?;
-            checkpoint = Some(tokio::spawn(checkpoint::run(conn, Arc::clone(&shared))));
             let keeper = Arc::clone(&shared);
             tokio::spawn(async move { keeper.keep_keys().await });
         }
-        let (news, to_tell) = tokio::sync::mpsc::unbounded_channel();
-        let writer = Writer::new((database.writer, version), handle, &shared, queues, news, settings);
-        writer.start().map_err(|source| OpenError::File { path: settings.path.clone(), source })?;
-        let writer = tokio::spawn(writer::tell(Arc::clone(&shared), to_tell));
-        let (writer, checkpoint) =
-            (tokio::sync::Mutex::new(Some(writer)), tokio::sync::Mutex::new(checkpoint));
-        Ok(Self { shared, writer, checkpoint, lock: Mutex::new(database.lock) })
+        let checkpoint = checkpoint.map(|conn| tokio::spawn(checkpoint::run(conn, Arc::clone(&shared))));
+        let (teller, checkpoint) =
+            (tokio::sync::Mutex::new(Some(teller)), tokio::sync::Mutex::new(checkpoint));
+        Ok(Self { shared, teller, checkpoint })
     }
 
     /// Writes all that waits, ends the run, closes the file and gives the lock back, also if work that was not finished
@@ -228,10 +224,9 @@ impl SqliteStore {
             checkpoint.await.ok();
         }
         self.shared.queues.callers.send(Command::Close).await.ok();
-        if let Some(writer) = self.writer.lock().await.take() {
-            writer.await.ok();
+        if let Some(teller) = self.teller.lock().await.take() {
+            teller.await.ok(); // it ends when the writer has closed the file and given the lock back
         }
-        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Forgets what has expired, a bounded batch of each kind. Returns whether there is likely more.

@@ -93,6 +93,9 @@ pub enum OpenError {
         /// Why.
         source: sqlx::Error,
     },
+    /// The writer has no thread.
+    #[error("cannot start the thread that writes: {0}")]
+    Thread(#[source] io::Error),
     /// A step of the schema failed.
     #[error("cannot bring the schema of {path} up to date: {source}")]
     Migrate {

@@ -30,12 +30,12 @@ pub(super) struct Queues {
     pub(super) work: Receiver<Command>,
     /// Whether the last transaction was the callers' alone.
     passed_over: bool,
-    /// Whether it had more than one command.
+    /// Whether the last transaction had several commands: more are likely on their way.
     had_several: bool,
 }
 
 impl Queues {
-    /// Waits for commands, and takes some. `false` if no more will come.
+    /// Waits for commands, and takes some. `false` if no more will come. Whoever stops waiting finds what was taken in `into`.
     pub(super) async fn take(&mut self, into: &mut Vec<Command>) -> bool {
         let (first, is_callers) = tokio::select! {
             biased;
@@ -74,7 +74,7 @@ impl Queues {
 /// Takes what is there: the queue has its room back in one piece, not with a lock for each command.
 async fn take_waiting(queue: &mut Receiver<Command>, most: usize, into: &mut Vec<Command>) {
     if !queue.is_empty() {
-        unconstrained(queue.recv_many(into, most)).await; // it does not wait, so nobody stops it halfway
+        unconstrained(queue.recv_many(into, most)).await; // it waits for a command that is half sent, at most
     }
 }
 

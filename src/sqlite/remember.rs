@@ -37,7 +37,7 @@ pub(super) struct Remembered {
 }
 
 /// Puts what messages say into memory; when all of it is there, some of that into the full text. It runs with the rows of a batch, on
-/// their thread: each statement of sqlx would wait for the threads that answer requests.
+/// the writer's thread: each statement of sqlx would be a hop to its thread and back.
 pub(super) struct RememberCommand {
     clock: Arc<SteadyClock>,
     key_ttl: Duration,

@@ -3,8 +3,8 @@
 //! Most of what is written are rows of a few statements, thousands in a second. sqlx would take each argument in an enum, carry all
 //! of them to the thread of its connection, and look up, bind and reset each statement by its text: as much work again as SQLite has
 //! with them. So rusqlite does it, on the same connection and on the thread of the writer, bound straight from the commands
-//! (`docs/decisions/0020-rows-are-bound-on-a-thread-of-their-own.md`). sqlx stands still meanwhile: its lock on the connection is
-//! held for as long as its statements can be reached.
+//! (`docs/decisions/0020-rows-are-bound-on-a-thread-of-their-own.md`, and 0026). sqlx stands still meanwhile: its lock on the connection
+//! is held for as long as a [`Locked`] lends the prepared statements.
 //!
 //! Rows are a `VALUES` of up to 32 of them, or of a power of two: so there are few texts, and all of them stay prepared. What the
 //! macros of sqlx check in other statements, a test does here: it prepares every statement against the schema.
@@ -152,12 +152,13 @@ impl Arguments<'_, '_> {
 }
 
 /// A connection of sqlx, as rusqlite has it.
-pub(super) struct Handle {
-    shared: rusqlite::Connection,
-    address: usize,
+pub(super) struct SharedConnection {
+    conn: rusqlite::Connection,
+    address: usize, // of the handle
 }
 
-impl Handle {
+impl SharedConnection {
+    /// That of this connection.
     #[expect(
         unsafe_code,
         reason = "to share a connection is what sqlx's lock_handle and rusqlite's from_handle are for"
@@ -166,9 +167,10 @@ impl Handle {
         let handle = conn.lock_handle().await?.as_raw_handle().as_ptr();
         // SAFETY: the handle is open for as long as it is used, and nobody else uses it then. It is used by `Statements`, which are
         // reached through a `Locked` alone, which has sqlx's lock on this very connection, and which end with the `Connection` that
-        // lends them, under the lock too. That borrows the connection of sqlx, which cannot be closed before.
-        let shared = unsafe { rusqlite::Connection::from_handle(handle) }.map_err(of_rusqlite)?;
-        Ok(Self { shared, address: handle.addr() })
+        // lends them, under the lock too. That borrows the connection of sqlx, which cannot be closed before. What is left then calls
+        // nothing of SQLite's when it is dropped, since it does not own the handle.
+        let conn = unsafe { rusqlite::Connection::from_handle(handle) }.map_err(of_rusqlite)?;
+        Ok(Self { conn, address: handle.addr() })
     }
 }
 
@@ -185,9 +187,9 @@ pub(super) struct Connection<'c> {
 }
 
 impl<'c> Connection<'c> {
-    /// With the handle of another connection it cannot be locked.
-    pub(super) fn new(sqlx: &'c mut SqliteConnection, handle: &'c Handle) -> Self {
-        Self { sqlx, statements: Statements::new(&handle.shared), address: handle.address }
+    /// With that of another connection it cannot be locked.
+    pub(super) fn new(sqlx: &'c mut SqliteConnection, shared: &'c SharedConnection) -> Self {
+        Self { sqlx, statements: Statements::new(&shared.conn), address: shared.address }
     }
 
     /// For statements of sqlx.
@@ -216,7 +218,14 @@ impl Drop for Connection<'_> {
 /// A connection that sqlx does not use.
 pub(super) struct Locked<'l, 'c> {
     _lock: LockedSqliteHandle<'l>,
-    pub(super) statements: &'l mut Statements<'c>,
+    statements: &'l mut Statements<'c>,
+}
+
+impl<'c> Locked<'_, 'c> {
+    /// For as long as the lock is held.
+    pub(super) fn statements(&mut self) -> &mut Statements<'c> {
+        self.statements
+    }
 }
 
 /// Waits on this thread for a future that other threads bring to its end.

@@ -81,6 +81,13 @@ async fn open(folder: &TempDir) -> SqliteStore {
     open_with(&settings(folder), limits()).await
 }
 
+/// A store whose writer looks for edits, and probes a disk that failed, only when it is asked.
+async fn open_quiet(folder: &TempDir) -> SqliteStore {
+    let store = gate::shut(open(folder)).await;
+    store.shared.gate.open();
+    store
+}
+
 /// A connection as another process has one.
 async fn other(folder: &TempDir) -> SqliteConnection {
     super::open::options(&settings(folder)).connect().await.unwrap()
@@ -108,10 +115,13 @@ async fn claim(store: &SqliteStore, new: Box<NewTurn>, now: Millis) -> Lease {
     }
 }
 
+fn rate_client() -> RateClient {
+    RateClient { token: None, address: std::net::IpAddr::from([127, 0, 0, 1]).into() }
+}
+
 /// A request that was let in.
 fn hit(store: &SqliteStore, scope: Scope, now: Millis) -> PendingHit {
-    let address = std::net::IpAddr::from([127, 0, 0, 1]).into();
-    match store.hit(scope, RateClient { token: None, address }, now) {
+    match store.hit(scope, rate_client(), now) {
         HitOutcome::Admitted(hit, _) => hit,
         other => panic!("{other:?}"),
     }
@@ -155,7 +165,7 @@ async fn rows(store: &SqliteStore) -> i64 {
 #[tokio::test]
 async fn a_full_database_refuses_writes_keeps_what_it_has_and_goes_on_when_there_is_room() {
     let folder = TempDir::new().unwrap();
-    let store = open(&folder).await;
+    let store = open_quiet(&folder).await;
     store.shared.step(None, Write).await.unwrap();
     store.shared.step(None, Limit(1)).await.unwrap();
     for _ in 0..3 {

@@ -4,13 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
-use tokio::sync::oneshot;
 
-use super::{
-    SqliteStore,
-    command::{Command, Step},
-    memory::Memory,
-};
+use super::{SqliteStore, command::Step, memory::Memory};
 use crate::{
     domain::{id::TokenId, time::Millis, token::TokenHash},
     repository::{StoreError, TokenRepository, TokenSource},
@@ -30,10 +25,7 @@ impl TokenRepository for SqliteStore {
     }
 
     async fn catch_up(&self) {
-        let (reply, looked) = oneshot::channel();
-        if self.shared.enqueue(Command::Look(reply)).is_ok() {
-            tokio::time::timeout(LONGEST_LOOK, looked).await.ok();
-        }
+        tokio::time::timeout(LONGEST_LOOK, self.shared.look()).await.ok();
     }
 
     async fn import(&self, hashes: Vec<TokenHash>, now: Millis) -> Result<u64, StoreError> {

@@ -6,8 +6,8 @@
 //! [`batch`](super::batch) and [`inbox`](super::inbox), and with their rows what fills memory ([`remember`](super::remember)); the others
 //! ([`Step`](super::command::Step)) run one after the other.
 //!
-//! What came of a batch is told by a task beside those that answer requests ([`reply`]): the writer goes on with the next one, and each
-//! caller is woken on its own thread (`docs/decisions/0026-the-writer-has-a-thread.md`).
+//! What came of a batch is told by a task of the runtime that opened the store, where most callers wait ([`reply`]); the writer goes on
+//! with the next one (`docs/decisions/0026-the-writer-has-a-thread.md`).
 //!
 //! A command that fails does not fail its neighbours: the batch is rolled back and written again command by command, each
 //! under a savepoint. An error of the store itself (busy, full, I/O) fails the whole batch, of which nothing is written.
@@ -27,7 +27,11 @@ use std::{
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::{
     runtime::Builder,
-    sync::{mpsc::UnboundedSender, oneshot},
+    sync::{
+        mpsc::{self, UnboundedSender},
+        oneshot,
+    },
+    task::JoinHandle,
     time::{Interval, MissedTickBehavior},
 };
 
@@ -38,8 +42,9 @@ use super::{
     error::store_error,
     gathered::Batch,
     memory::LOOK_FOR_EDITS_EVERY,
+    open::ServerLock,
     queue::Queues,
-    statements::{Connection, Handle},
+    statements::{Connection, SharedConnection},
     sweep,
 };
 use crate::{
@@ -47,23 +52,18 @@ use crate::{
     telemetry::{metrics::RemovedKind, trace::Span},
 };
 use attempt::{Manner, Outcomes};
-pub(super) use reply::{News, tell};
+pub(super) use reply::News;
+use reply::tell_callers;
 
 /// The first and the longest pause before a commit in doubt is tried again.
 const PAUSE_IN_DOUBT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
 
-/// The writer's state.
-pub(super) struct Writer {
-    conn: SqliteConnection,
-    handle: Handle,
-    core: Core,
-}
-
-/// All of it but the connection.
-struct Core {
+/// The writer, all of it but its connection.
+struct Writer {
     shared: Arc<Shared>,
     queues: Queues,
     news: UnboundedSender<News>,
+    tick: Interval,
     open: bool, // more commands may come
     state: BatchState,
     data_version: i64, // of what is in memory
@@ -100,68 +100,79 @@ enum Left {
     Nothing,
 }
 
-impl Writer {
-    /// With the connection goes its [`data_version`] from before memory was loaded.
-    pub(super) fn new(
-        (conn, data_version): (SqliteConnection, i64),
-        handle: Handle,
-        shared: &Arc<Shared>,
-        queues: Queues,
-        news: UnboundedSender<News>,
-        settings: &DatabaseSettings,
-    ) -> Self {
-        let (path, busy_timeout) = (settings.path.clone(), settings.busy_timeout);
-        let (shared, state, file) = (Arc::clone(shared), BatchState::default(), FileId::of(&path));
-        let committed = Committed::default();
-        let core = Core {
-            shared,
-            queues,
-            news,
-            open: true,
-            state,
-            data_version,
-            committed,
-            path,
-            file,
-            busy_timeout,
+/// Starts the writer's thread, on which it writes until it is asked to end; then it refuses new commands, writes the last ones and
+/// closes the file. Where nobody can be told any more, it ends as if it had been killed. What is returned ends when all of it is told.
+///
+/// The connection comes with the lock of its file, and with its [`data_version`] from before memory was loaded.
+///
+/// # Errors
+/// When the system has no thread for it.
+pub(super) fn start(
+    (conn, handle, lock): (SqliteConnection, SharedConnection, Option<ServerLock>),
+    data_version: i64,
+    shared: &Arc<Shared>,
+    queues: Queues,
+    settings: &DatabaseSettings,
+) -> io::Result<JoinHandle<()>> {
+    let (news, to_tell) = mpsc::unbounded_channel();
+    let teller = tokio::spawn(tell_callers(Arc::clone(shared), to_tell));
+    let (shared, path, busy_timeout) = (Arc::clone(shared), settings.path.clone(), settings.busy_timeout);
+    let file = FileId::of(&path);
+    let work = move || {
+        let work = async move {
+            // A tick may come a moment before the last look is as old as the pause between two: it looks all the same.
+            let mut tick = tokio::time::interval(LOOK_FOR_EDITS_EVERY);
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let (open, state, committed) = (true, BatchState::default(), Committed::default());
+            let writer = Writer {
+                shared,
+                queues,
+                news,
+                tick,
+                open,
+                state,
+                data_version,
+                committed,
+                path,
+                file,
+                busy_timeout,
+            };
+            writer.run_and_close(lock, conn, handle).await;
         };
-        Self { conn, handle, core }
-    }
-
-    /// Starts its thread, on which it writes until it is asked to end; then it refuses new commands, writes the last ones and closes the
-    /// file. Where nobody can be told any more, it ends as if it had been killed.
-    ///
-    /// # Errors
-    /// When the system has no thread for it.
-    pub(super) fn start(self) -> io::Result<()> {
-        let runtime = Builder::new_current_thread().enable_time().build()?;
-        let run = move || runtime.block_on(self.run());
-        thread::Builder::new().name("writer".into()).spawn(run).map(drop)
-    }
-
-    async fn run(self) {
-        let Self { mut conn, handle, mut core } = self;
-        let mut both = Connection::new(&mut conn, &handle);
-        core.run(&mut both).await;
-        if !core.news.is_closed() {
-            core.end(&mut both).await;
+        match Builder::new_current_thread().enable_time().build() {
+            Ok(runtime) => runtime.block_on(work),
+            Err(error) => tracing::error!(%error, "the thread of the writer cannot work"),
         }
-        drop(both);
-        conn.close().await.ok();
-        drop(core); // last: it ends what tells of it, for which whoever closes the store waits
-    }
+    };
+    thread::Builder::new().name("writer".into()).spawn(work)?;
+    Ok(teller)
 }
 
-impl Core {
+impl Writer {
+    /// What is left at its end, or if it panics, is dropped in this order: what holds the connection, the connection, the lock, the news.
+    async fn run_and_close(
+        mut self,
+        lock: Option<ServerLock>,
+        mut conn: SqliteConnection,
+        handle: SharedConnection,
+    ) {
+        let mut both = Connection::new(&mut conn, &handle);
+        self.run(&mut both).await;
+        if !self.news.is_closed() {
+            self.end(&mut both).await;
+        }
+        drop(both);
+        drop(handle);
+        conn.close().await.ok();
+        drop(lock);
+        drop(self); // with it the news end, and with them the teller, for which whoever closes the store waits
+    }
+
     async fn run(&mut self, conn: &mut Connection<'_>) {
-        // A tick may come a moment before the last look is as old as the pause between two: it looks all the same.
-        let mut tick = tokio::time::interval(LOOK_FOR_EDITS_EVERY);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.open {
-            let batch = self.next(&mut tick).await;
+            let batch = self.next().await;
             let is_of_rows = self.is_of_rows(&batch);
-            let left =
-                if is_of_rows { self.write_rows(conn, batch, &mut tick).await } else { Left::Batch(batch) };
+            let left = if is_of_rows { self.write_rows(conn, batch).await } else { Left::Batch(batch) };
             let (mut at_once, mut looks) = (false, Vec::new());
             match left {
                 Left::Batch(mut batch) => {
@@ -177,22 +188,18 @@ impl Core {
             }
             self.look_for_edits(conn, at_once).await;
             for look in looks {
-                self.tell(News::Looked(look));
+                self.say(News::SoFar(look));
             }
         }
     }
 
     /// Waits for a batch, or for a tick, which comes with an empty one if nothing was there.
-    async fn next(&mut self, tick: &mut Interval) -> Batch {
+    async fn next(&mut self) -> Batch {
         let mut commands = Vec::new();
-        let take = async {
-            #[cfg(test)]
-            let permit = self.shared.gate.permit().await;
-            let more = self.queues.take(&mut commands).await;
-            #[cfg(test)]
-            self.shared.gate.taken(permit);
-            more
-        };
+        let looks_unasked = self.looks_unasked();
+        let take = self.queues.take(&mut commands);
+        #[cfg(test)]
+        let take = self.shared.gate.pass(take);
         let ticked = tokio::select! {
             biased;
             more = take => {
@@ -203,7 +210,7 @@ impl Core {
                 self.open = false;
                 false
             }
-            _ = tick.tick() => true,
+            _ = self.tick.tick(), if looks_unasked => true,
         };
         self.shared.metrics.writer.queue().lower(commands.len() as u64);
         let mut batch = Batch { ticked, ..Batch::default() };
@@ -234,7 +241,7 @@ impl Core {
     }
 
     /// Writes batches as long as they are rows and nothing else, so that the connection need not change hands for each.
-    async fn write_rows(&mut self, conn: &mut Connection<'_>, mut batch: Batch, tick: &mut Interval) -> Left {
+    async fn write_rows(&mut self, conn: &mut Connection<'_>, mut batch: Batch) -> Left {
         let mut lock = match conn.lock().await {
             Ok(lock) => lock,
             Err(error) => return Left::Failed(self.begin(batch), error.into()),
@@ -244,14 +251,14 @@ impl Core {
                 return Left::Batch(batch);
             }
             let mut commit = self.begin(batch);
-            match self.write_planned(&mut lock, &mut commit.batch, Vec::new(), Planned::commit) {
+            match self.write_planned(lock.statements(), &mut commit.batch, Vec::new(), Planned::commit) {
                 Ok(written) => self.finish(commit, Ok(written.into())),
                 Err(error) => return Left::Failed(commit, error),
             }
             if !self.open || self.is_time_to_look() || self.wal_is_long() {
                 return Left::Nothing;
             }
-            batch = self.next(tick).await;
+            batch = self.next().await;
             if !self.is_of_rows(&batch) {
                 return Left::Batch(batch);
             }
@@ -308,22 +315,24 @@ impl Core {
             self.shared.memory.writes_ok.store(result.is_ok(), Ordering::Relaxed);
         }
         match result {
-            Ok(outcomes) => self.tell(News::Written(batch, outcomes)),
+            Ok(outcomes) => self.say(News::Written(batch, outcomes)),
             Err(error) => self.give_up(batch, &error),
         }
-        #[cfg(test)]
-        self.shared.gate.ended();
     }
 
     /// Nothing of it is on disk.
     fn give_up(&mut self, batch: Batch, error: &BatchError) {
         self.state.forget_numbers();
-        self.tell(News::Failed(batch, error.to_store_error()));
+        self.say(News::Failed(batch, error.to_store_error()));
     }
 
-    /// If nobody is there to be told, the writer ends.
-    fn tell(&self, news: News) {
-        self.news.send(news).ok();
+    /// Where nobody listens any more, the writer ends.
+    fn say(&mut self, news: News) {
+        #[cfg(test)]
+        self.shared.gate.said(&news);
+        if self.news.send(news).is_err() {
+            self.open = false;
+        }
     }
 
     /// The disk did not say whether it has the commit: SQLite has undone it, but its pages stand in the WAL, and it would come
@@ -340,6 +349,7 @@ impl Core {
         self.shared.memory.in_doubt.store(true, Ordering::Relaxed);
         while let Err(error) = &result
             && !self.shared.closing.load(Ordering::Relaxed)
+            && !self.news.is_closed()
         {
             self.shared.note_failure(&error.to_store_error());
             self.shared.memory.writes_ok.store(false, Ordering::Relaxed);
@@ -354,16 +364,26 @@ impl Core {
     }
 
     /// Memory has learned all that is on disk: what it loads then is not counted once more.
-    async fn until_all_is_told(&self) {
+    async fn until_all_is_told(&mut self) {
         let (reply, told) = oneshot::channel();
-        self.tell(News::Looked(reply));
-        #[cfg(test)]
-        self.shared.gate.waits();
-        told.await.ok();
+        self.say(News::SoFar(reply));
+        tokio::select! {
+            _ = told => {}
+            () = self.news.closed() => self.open = false,
+        }
     }
 
     fn is_time_to_look(&self) -> bool {
-        self.shared.memory.since_last_look() >= LOOK_FOR_EDITS_EVERY
+        self.looks_unasked() && self.shared.memory.since_last_look() >= LOOK_FOR_EDITS_EVERY
+    }
+
+    /// Whether it looks for edits that nobody told it of, which it does unless a test wants quiet.
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "a test has a say"))]
+    fn looks_unasked(&self) -> bool {
+        #[cfg(test)]
+        return !self.shared.gate.is_shut();
+        #[cfg(not(test))]
+        true
     }
 
     fn wal_is_long(&self) -> bool {

@@ -5,7 +5,7 @@ use std::{fs::File, io::Read as _, sync::atomic::Ordering};
 use sqlx::{Connection as _, Executor as _};
 use tempfile::TempDir;
 
-use super::{answered, claim, open, other, settings, turn};
+use super::{answered, claim, open, open_quiet, other, settings, turn};
 use crate::{
     domain::time::Millis,
     repository::{TokenRepository as _, TurnRepository as _},
@@ -28,7 +28,7 @@ fn beginnings(folder: &TempDir) -> u32 {
 #[tokio::test]
 async fn a_long_wal_begins_anew_once_the_writer_has_copied_the_rest() {
     let folder = TempDir::new().unwrap();
-    let store = open(&folder).await;
+    let store = open_quiet(&folder).await;
     answer(&store, "one").await;
     let begun = beginnings(&folder);
     answer(&store, "two").await;

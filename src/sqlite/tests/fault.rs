@@ -19,7 +19,9 @@ use tempfile::TempDir;
 
 use super::{
     super::{DatabaseSettings, SqliteStore, StoreLimits, check, command::Step as StoreStep, open as opening},
-    answered, hit, limits, open_with, settings,
+    answered,
+    gate::shut,
+    hit, limits, open_with, settings,
 };
 use crate::{
     domain::{
@@ -179,7 +181,8 @@ impl Bench {
             channels: vec![ChannelKind::Linq],
             ..limits()
         };
-        let store = open_with(&settings, limits).await;
+        let store = shut(open_with(&settings, limits)).await;
+        store.shared.gate.open();
         let fault = Fault::default();
         store.shared.step(None, fault.clone()).await.unwrap();
         let mut reader = opening::options(&settings).connect().await.unwrap();

@@ -1,70 +1,104 @@
-//! Where a test decides when the writer takes a batch.
+//! Where a test decides when the writer takes a batch, and when callers are told what came of it.
 
 use std::cell::Cell;
 
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Semaphore, watch};
+
+use crate::sqlite::writer::News;
 
 thread_local! {
     /// Whether a store that is opened on this thread has its gate shut.
-    pub(super) static SHUT: Cell<bool> = const { Cell::new(false) };
+    static SHUT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The writer passes it before each batch. It is open unless a test has it [shut](SHUT).
+/// Opens a store whose gate is shut, and whose writer looks for edits only when it is asked.
+pub(super) async fn shut<S>(open: impl Future<Output = S>) -> S {
+    SHUT.set(true);
+    let store = open.await;
+    SHUT.set(false);
+    store
+}
+
+/// The writer passes it before each batch, and each of its news before it is told. It is open unless a test has it [shut](shut()).
 pub(in crate::sqlite) struct Gate {
-    permits: Semaphore,
-    batches: watch::Sender<Batches>,
+    is_shut: bool,
+    batches: Semaphore,
+    news: Semaphore,
+    so_far: watch::Sender<SoFar>,
 }
 
-/// Of the batches so far.
 #[derive(Default)]
-pub(super) struct Batches {
+pub(super) struct SoFar {
+    /// Batches that were taken.
     pub(super) taken: usize,
+    /// Batches of which it is said what came of them.
     pub(super) ended: usize,
-    /// Whether the writer waits, or has waited, until they are told.
+    /// News that were told, or are just being told.
+    pub(super) told: usize,
+    /// Whether the writer has asked to be told when all is told.
     waits_until_told: bool,
 }
 
 impl Default for Gate {
     fn default() -> Self {
-        let permits = if SHUT.get() { 0 } else { Semaphore::MAX_PERMITS };
-        Self { permits: Semaphore::new(permits), batches: watch::Sender::default() }
+        let is_shut = SHUT.get();
+        let permits = || Semaphore::new(if is_shut { 0 } else { Semaphore::MAX_PERMITS });
+        Self { is_shut, batches: permits(), news: permits(), so_far: watch::Sender::default() }
     }
 }
 
 impl Gate {
-    pub(in crate::sqlite) async fn permit(&self) -> SemaphorePermit<'_> {
-        self.permits.acquire().await.unwrap()
+    pub(in crate::sqlite) fn is_shut(&self) -> bool {
+        self.is_shut
     }
 
-    /// There was a batch. A permit that is dropped instead is for the next try.
-    pub(in crate::sqlite) fn taken(&self, permit: SemaphorePermit<'_>) {
+    /// Takes a batch once there is a permit, which is for the next try if this one is given up.
+    pub(in crate::sqlite) async fn pass<T>(&self, take: impl Future<Output = T>) -> T {
+        let permit = self.batches.acquire().await.unwrap();
+        let taken = take.await;
         permit.forget();
-        self.batches.send_modify(|batches| batches.taken += 1);
+        self.so_far.send_modify(|so_far| so_far.taken += 1);
+        taken
     }
 
-    /// What came of a batch is being told.
-    pub(in crate::sqlite) fn ended(&self) {
-        self.batches.send_modify(|batches| batches.ended += 1);
+    pub(in crate::sqlite) fn said(&self, news: &News) {
+        self.so_far.send_modify(|so_far| match news {
+            News::Written(..) | News::Failed(..) => so_far.ended += 1,
+            News::SoFar(_) => so_far.waits_until_told = true,
+        });
     }
 
-    /// The writer waits until all is told.
-    pub(in crate::sqlite) fn waits(&self) {
-        self.batches.send_modify(|batches| batches.waits_until_told = true);
-    }
-
-    pub(super) fn waits_until_told(&self) -> bool {
-        self.batches.borrow().waits_until_told
+    /// Takes news once there is a permit.
+    pub(in crate::sqlite) async fn tell(&self, next: impl Future<Output = Option<News>>) -> Option<News> {
+        let permit = self.news.acquire().await.unwrap();
+        let news = next.await?;
+        permit.forget();
+        self.so_far.send_modify(|so_far| so_far.told += 1);
+        Some(news)
     }
 
     pub(super) fn let_through(&self, batches: usize) {
-        self.permits.add_permits(batches);
+        self.batches.add_permits(batches);
+    }
+
+    pub(super) fn let_tell(&self, news: usize) {
+        self.news.add_permits(news);
+    }
+
+    pub(super) fn open(&self) {
+        self.let_through(Semaphore::MAX_PERMITS / 2);
+        self.let_tell(Semaphore::MAX_PERMITS / 2);
     }
 
     pub(super) fn batches_ended(&self) -> usize {
-        self.batches.borrow().ended
+        self.so_far.borrow().ended
     }
 
-    pub(super) async fn wait_for(&self, so_far: impl FnMut(&Batches) -> bool) {
-        self.batches.subscribe().wait_for(so_far).await.unwrap();
+    pub(super) async fn wait_for(&self, holds: impl FnMut(&SoFar) -> bool) {
+        self.so_far.subscribe().wait_for(holds).await.unwrap();
+    }
+
+    pub(super) async fn until_the_writer_waits(&self) {
+        self.wait_for(|so_far| so_far.waits_until_told).await;
     }
 }

@@ -1,6 +1,7 @@
 //! The writer and its callers in every order that a seed chooses, with callers that are dropped at any of their awaits.
 //!
-//! A caller goes on only when it is polled here, and the writer takes a batch only when this test opens its [gate](super::gate).
+//! A caller goes on only when it is polled here, and the writer takes a batch, and tells what came of it, only when this test opens its
+//! [gate](super::gate).
 //! Another connection holds the database now and then, so that the writer stands in the middle of a batch while callers go on. So a
 //! seed chooses which commands meet in a batch, what is decided while it is being written, and who has gone away meanwhile.
 //! `docs/RELIABILITY.md`, "Concurrency", says why this is as good as a model checker here.
@@ -22,7 +23,7 @@ use tempfile::TempDir;
 
 use super::{
     super::{DatabaseSettings, SqliteStore, StoreLimits, check, open as opening, queue::QueueSenders},
-    gate::SHUT,
+    gate::shut,
     limits, open_with, settings,
 };
 use crate::{
@@ -67,7 +68,7 @@ enum Step {
     /// The writer takes a batch, if there is anything to take and it does not stand in one, and writes it, unless another process
     /// has the database.
     Batch,
-    /// Callers are told what was written.
+    /// Callers are told what came of a batch.
     Tell,
     /// Another process takes the database, or gives it back.
     Hold,
@@ -223,6 +224,8 @@ struct Schedule {
     holds: bool,
     /// Batches that the writer was let take.
     batches: usize,
+    /// Those of which callers know.
+    told: usize,
 }
 
 impl Schedule {
@@ -244,7 +247,7 @@ impl Schedule {
                 }
             }
             Step::Batch => self.batch().await,
-            Step::Tell => tokio::task::yield_now().await,
+            Step::Tell => self.tell().await,
             Step::Hold if !self.holds => {
                 self.write().await; // what the writer is doing would else come to its end before or after, as it happens
                 self.other.execute("BEGIN IMMEDIATE").await.unwrap();
@@ -275,22 +278,38 @@ impl Schedule {
         if waits && gate.batches_ended() == self.batches {
             self.batches += 1;
             gate.let_through(1);
-            gate.wait_for(|batches| batches.taken == self.batches).await;
+            gate.wait_for(|so_far| so_far.taken == self.batches).await;
         }
         if !self.holds {
             self.until_written().await;
         }
     }
 
+    /// Callers are told what came of the first batch of which they do not know, if it is written.
+    async fn tell(&mut self) {
+        let gate = &self.store.shared.gate;
+        if self.told < gate.batches_ended() {
+            self.told += 1;
+            gate.let_tell(1);
+            gate.wait_for(|so_far| so_far.told == self.told).await;
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// What the writer was let take is written.
     async fn until_written(&self) {
-        self.store.shared.gate.wait_for(|batches| batches.ended == self.batches).await;
+        self.store.shared.gate.wait_for(|so_far| so_far.ended == self.batches).await;
     }
 
     async fn write(&mut self) {
         self.batches += 1;
-        let (flushed, ()) = tokio::join!(self.store.flush(), async { self.store.shared.gate.let_through(1) });
+        let gate = &self.store.shared.gate;
+        let (flushed, ()) = tokio::join!(self.store.flush(), async {
+            gate.let_through(1);
+            gate.let_tell(self.batches - self.told);
+        });
         flushed.unwrap();
+        self.told = self.batches;
     }
 
     /// All callers that are left come to their ends, and all is written.
@@ -303,7 +322,7 @@ impl Schedule {
             self.write().await;
         }
         self.write().await;
-        self.store.shared.gate.let_through(1); // for the command to close
+        self.store.shared.gate.open();
         self.store.close().await;
     }
 }
@@ -348,9 +367,7 @@ fn run_schedule(steps: Vec<Step>) {
         let folder = TempDir::new().unwrap();
         let settings =
             DatabaseSettings { full_sync: false, busy_timeout: Duration::from_mins(5), ..settings(&folder) };
-        SHUT.set(true);
-        let store = Rc::new(open(&settings).await);
-        SHUT.set(false);
+        let store = Rc::new(shut(open(&settings)).await);
         let log = Rc::new(RefCell::new(Log::default()));
         let other = opening::options(&settings).connect().await.unwrap();
         let mut schedule = Schedule {
@@ -361,6 +378,7 @@ fn run_schedule(steps: Vec<Step>) {
             other,
             holds: false,
             batches: 0,
+            told: 0,
         };
         for step in steps {
             schedule.step(step).await;

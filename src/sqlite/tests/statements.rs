@@ -5,7 +5,7 @@ use sqlx::{Connection as _, SqliteConnection};
 
 use super::super::{
     error::of_rusqlite,
-    statements::{Connection, Handle, MOST_ROWS, RowsStatement, unless_it_panics},
+    statements::{Connection, MOST_ROWS, RowsStatement, SharedConnection, unless_it_panics},
 };
 
 const INSERT: RowsStatement =
@@ -27,13 +27,13 @@ async fn rows(conn: &mut SqliteConnection) -> Vec<(i64, String)> {
 #[tokio::test]
 async fn as_many_rows_are_written_as_there_are() {
     let mut conn = connect().await;
-    let handle = Handle::of(&mut conn).await.unwrap();
-    let mut both = Connection::new(&mut conn, &handle);
+    let shared = SharedConnection::of(&mut conn).await.unwrap();
+    let mut both = Connection::new(&mut conn, &shared);
     for count in [0, 1, 2, 3, 31, 32, 33, 75, MOST_ROWS - 1, MOST_ROWS, 2 * MOST_ROWS + 5] {
         let given: Vec<(i64, String)> =
             (0..i64::try_from(count).unwrap()).map(|n| (n, format!("text {n}"))).collect();
-        let lock = both.lock().await.unwrap();
-        let changed = lock.statements.execute_rows(&INSERT, &given, |arguments, (n, text)| {
+        let mut lock = both.lock().await.unwrap();
+        let changed = lock.statements().execute_rows(&INSERT, &given, |arguments, (n, text)| {
             arguments.bind(*n).bind(text.as_str());
         });
         assert_eq!(changed.unwrap(), count as u64);
@@ -71,8 +71,8 @@ fn a_statement_is_prepared_once_whatever_its_arguments_are() {
 #[tokio::test]
 async fn an_error_is_the_same_through_both_libraries() {
     let mut conn = connect().await;
-    let handle = Handle::of(&mut conn).await.unwrap();
-    let mut both = Connection::new(&mut conn, &handle);
+    let shared = SharedConnection::of(&mut conn).await.unwrap();
+    let mut both = Connection::new(&mut conn, &shared);
     for statement in [
         "INSERT INTO number (n, text) VALUES (1, NULL)",
         "INSERT INTO number (n, text) VALUES (1, 'a'), (1, 'b')",
@@ -80,8 +80,8 @@ async fn an_error_is_the_same_through_both_libraries() {
         "no statement",
     ] {
         let through_sqlx = sqlx::query(statement).execute(both.sqlx()).await.unwrap_err();
-        let lock = both.lock().await.unwrap();
-        let through_rusqlite = of_rusqlite(lock.statements.execute(statement, ()).unwrap_err());
+        let mut lock = both.lock().await.unwrap();
+        let through_rusqlite = of_rusqlite(lock.statements().execute(statement, ()).unwrap_err());
         drop(lock);
         let code =
             |error: &sqlx::Error| error.as_database_error().unwrap().code().map(|code| code.to_string());
@@ -95,16 +95,18 @@ async fn an_error_is_the_same_through_both_libraries() {
 #[tokio::test]
 async fn work_that_panics_is_an_error_and_what_comes_next_runs() {
     let mut conn = connect().await;
-    let handle = Handle::of(&mut conn).await.unwrap();
-    let mut both = Connection::new(&mut conn, &handle);
+    let shared = SharedConnection::of(&mut conn).await.unwrap();
+    let mut both = Connection::new(&mut conn, &shared);
     for round in 0..3_i64 {
-        let lock = both.lock().await.unwrap();
+        let mut lock = both.lock().await.unwrap();
         let failed: Result<(), _> = unless_it_panics(|| {
-            lock.statements.execute("INSERT INTO number (n, text) VALUES (?1, 'b')", (-1 - round,)).unwrap();
+            lock.statements()
+                .execute("INSERT INTO number (n, text) VALUES (?1, 'b')", (-1 - round,))
+                .unwrap();
             panic!("on purpose")
         });
         assert!(matches!(failed, Err(sqlx::Error::WorkerCrashed)), "{failed:?}");
-        let insert = lock.statements.execute_rows(&INSERT, &[round], |arguments, n| {
+        let insert = lock.statements().execute_rows(&INSERT, &[round], |arguments, n| {
             arguments.bind(*n).bind("a");
         });
         assert_eq!(insert.unwrap(), 1);
@@ -116,10 +118,10 @@ async fn work_that_panics_is_an_error_and_what_comes_next_runs() {
 }
 
 #[tokio::test]
-async fn a_connection_is_not_locked_for_the_handle_of_another() {
+async fn a_connection_is_not_locked_for_that_of_another() {
     let (mut one, mut other) = (connect().await, connect().await);
-    let handle = Handle::of(&mut one).await.unwrap();
-    let mut both = Connection::new(&mut other, &handle);
+    let shared = SharedConnection::of(&mut one).await.unwrap();
+    let mut both = Connection::new(&mut other, &shared);
     assert!(both.lock().await.is_err());
     assert_eq!(rows(both.sqlx()).await, []);
 }

@@ -4,7 +4,7 @@ use std::slice;
 
 use sqlx::SqliteConnection;
 
-use super::Core;
+use super::Writer;
 use crate::{
     domain::id::{ConversationId, MessageId},
     repository::{AcceptOutcome, StoreError},
@@ -13,7 +13,7 @@ use crate::{
         error::{is_fault_of_one_command, store_error},
         gathered::Batch,
         inbox,
-        statements::{Connection, Locked, Statements, unless_it_panics},
+        statements::{Connection, Statements, unless_it_panics},
         transaction::{self, ROLLBACK},
     },
 };
@@ -52,7 +52,7 @@ impl From<Written> for Outcomes {
     }
 }
 
-impl Core {
+impl Writer {
     /// If a command of a batch is at fault, writes each by itself.
     pub(super) async fn write_singly_if_one_is_at_fault(
         &mut self,
@@ -122,13 +122,13 @@ impl Core {
             return Ok(Written::default());
         }
         let conversations = self.state.read_for(conn.sqlx(), &batch.turns).await?;
-        self.write_planned(&mut conn.lock().await?, batch, conversations, Planned::write)
+        self.write_planned(conn.lock().await?.statements(), batch, conversations, Planned::write)
     }
 
     /// Plans the rows of a batch, and has them written by `write`.
     pub(super) fn write_planned<'b, E: Into<BatchError>>(
         &mut self,
-        conn: &mut Locked<'_, '_>,
+        statements: &mut Statements<'_>,
         batch: &'b mut Batch,
         conversations: Vec<Option<ConversationId>>,
         write: fn(&mut Planned<'b>, &mut Statements<'_>) -> Result<u64, E>,
@@ -136,9 +136,9 @@ impl Core {
         let context = self.shared.context();
         let remembered = batch.remembering.len();
         let mut planned = self.state.plan(&context, batch, conversations)?;
-        let written = unless_it_panics(|| write(&mut planned, conn.statements));
+        let written = unless_it_panics(|| write(&mut planned, statements));
         if written.is_err() {
-            conn.statements.execute(ROLLBACK, ()).ok();
+            statements.execute(ROLLBACK, ()).ok();
         }
         let dropped_keys = written?.map_err(E::into)?;
         Ok(Written { messages: planned.messages(), remembered, dropped_keys })

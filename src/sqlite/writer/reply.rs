@@ -1,4 +1,4 @@
-//! What memory and the callers learn of a batch, on a task beside those that wait for it.
+//! What memory and the callers learn of a batch, from a task of the runtime that opened the store.
 
 use std::sync::Arc;
 
@@ -16,23 +16,27 @@ use crate::{
     },
 };
 
-/// What the writer has to say. There is no more of it than there are commands at work.
+/// What the writer has to say. Its channel needs no bound: hardly a command is given while nobody waits for the one before.
 pub(in crate::sqlite) enum News {
     /// A batch is on disk.
     Written(Batch, Outcomes),
     /// Nothing of a batch is on disk.
     Failed(Batch, StoreError),
-    /// It has looked for edits.
-    Looked(oneshot::Sender<()>),
+    /// All that came before has been told.
+    SoFar(oneshot::Sender<()>),
 }
 
 /// Tells all that the writer says, in its order, until that ends.
-pub(in crate::sqlite) async fn tell(shared: Arc<Shared>, mut news: UnboundedReceiver<News>) {
-    while let Some(news) = news.recv().await {
+pub(super) async fn tell_callers(shared: Arc<Shared>, mut news: UnboundedReceiver<News>) {
+    loop {
+        let next = news.recv();
+        #[cfg(test)]
+        let next = shared.gate.tell(next);
+        let Some(news) = next.await else { return };
         match news {
             News::Written(batch, outcomes) => shared.succeed(batch, outcomes),
             News::Failed(batch, error) => shared.fail(batch, &error),
-            News::Looked(reply) => _ = reply.send(()),
+            News::SoFar(reply) => _ = reply.send(()),
         }
     }
 }
