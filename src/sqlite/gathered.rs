@@ -22,7 +22,7 @@ pub(super) struct Batch {
     pub(super) calls: Vec<AcceptCommand>,
     pub(super) steps: Vec<Box<dyn Call>>,
     pub(super) looks: Vec<oneshot::Sender<()>>,
-    /// A tick came before it was full: it is time to look for edits.
+    /// It is empty, and time to look for edits.
     pub(super) ticked: bool,
 }
 
@@ -76,7 +76,7 @@ impl Batch {
     /// Whether that is all.
     pub(super) fn is_of_rows(&self) -> bool {
         let nothing_else = self.calls.is_empty() && self.steps.is_empty() && self.looks.is_empty();
-        self.has_rows() && nothing_else && !self.ticked
+        self.has_rows() && nothing_else
     }
 
     pub(super) fn is_empty(&self) -> bool {

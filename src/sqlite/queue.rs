@@ -1,6 +1,6 @@
 //! What waits for the writer, and how much of it is written at a time.
 
-use std::thread;
+use std::{future::poll_fn, task::Poll, thread};
 
 use tokio::{
     sync::mpsc::{self, Receiver, Sender},
@@ -35,29 +35,28 @@ pub(super) struct Queues {
 }
 
 impl Queues {
-    /// Waits for commands, and takes some. `false` if no more will come. Whoever stops waiting finds what was taken in `into`.
-    pub(super) async fn take(&mut self, into: &mut Vec<Command>) -> bool {
+    /// Waits for commands, and takes some; `None` if no more will come. Whoever stops waiting has taken nothing.
+    pub(super) async fn take(&mut self) -> Option<Vec<Command>> {
         let (first, is_callers) = tokio::select! {
             biased;
             first = self.callers.recv() => (first, true),
             first = self.calls.recv() => (first, false),
             first = self.work.recv() => (first, false),
         };
-        let Some(first) = first else { return false };
-        into.push(first);
+        let mut taken = vec![first?];
         // Where callers wait, the others let them pass, but not twice.
         self.passed_over = is_callers && !self.passed_over;
         if self.had_several {
             // What else is ready on this processor runs first: so its commands are in this transaction rather than alone in the next one.
             thread::yield_now();
         }
-        take_waiting(&mut self.callers, CALLERS - 1, into).await;
+        take_waiting(&mut self.callers, CALLERS - 1, &mut taken).await;
         if !self.passed_over {
-            take_waiting(&mut self.calls, CALLS, into).await;
-            take_waiting(&mut self.work, WORK, into).await;
+            take_waiting(&mut self.calls, CALLS, &mut taken).await;
+            take_waiting(&mut self.work, WORK, &mut taken).await;
         }
-        self.had_several = into.len() > 1;
-        true
+        self.had_several = taken.len() > 1;
+        Some(taken)
     }
 
     /// Refuses new commands, and takes all that wait.
@@ -71,10 +70,11 @@ impl Queues {
     }
 }
 
-/// Takes what is there: the queue has its room back in one piece, not with a lock for each command.
+/// Takes what is there, without waiting: the queue has its room back in one piece, not with a lock for each command.
 async fn take_waiting(queue: &mut Receiver<Command>, most: usize, into: &mut Vec<Command>) {
     if !queue.is_empty() {
-        unconstrained(queue.recv_many(into, most)).await; // it waits for a command that is half sent, at most
+        // A command that is half sent stays for the next time.
+        unconstrained(poll_fn(|context| Poll::Ready(_ = queue.poll_recv_many(context, into, most)))).await;
     }
 }
 
@@ -96,16 +96,18 @@ pub(super) fn queues() -> (QueueSenders, Queues) {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::sqlite::tests::poll_once;
 
     /// How many commands a transaction takes of each queue.
     async fn taken(queues: &mut Queues) -> [usize; 3] {
         let waiting = |queues: &Queues| [queues.callers.len(), queues.calls.len(), queues.work.len()];
         let before = waiting(queues);
-        let mut commands = Vec::new();
-        assert!(queues.take(&mut commands).await);
+        let commands = queues.take().await.unwrap();
         let after = waiting(queues);
         let taken = std::array::from_fn(|place| before[place] - after[place]);
         assert_eq!(commands.len(), taken.iter().sum::<usize>());
@@ -131,6 +133,23 @@ mod tests {
             let [callers, calls, work] = taken(&mut queues).await;
             assert!(callers == 0 && calls + work <= CALLS + WORK + 1 && work >= WORK);
         }
+    }
+
+    /// Where a task has used its budget, it is to stop at what it waits for next.
+    #[tokio::test]
+    async fn nothing_is_lost_when_whoever_takes_stops_waiting() {
+        let (senders, mut queues) = queues();
+        let (mut taken, mut stopped) = (0, 0);
+        for _ in 0..300 {
+            put(&senders.callers, 3);
+            put(&senders.calls, 2);
+            match poll_once(pin!(queues.take())).await {
+                Poll::Ready(commands) => taken += commands.unwrap().len(),
+                Poll::Pending => stopped += 1,
+            }
+        }
+        assert!(taken > 0 && stopped > 0);
+        assert_eq!(taken + queues.callers.len() + queues.calls.len(), 300 * 5);
     }
 
     #[tokio::test]

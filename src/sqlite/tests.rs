@@ -10,7 +10,7 @@ mod news;
 mod remember;
 mod statements;
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, SqliteConnection};
@@ -105,6 +105,11 @@ fn turn(key: &str) -> Box<NewTurn> {
         text: Arc::new(MessageText::new("hello".to_owned()).unwrap()),
         hit: None,
     })
+}
+
+/// How far a future comes at once.
+pub(super) async fn poll_once<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }
 
 /// Claims what is certainly free.

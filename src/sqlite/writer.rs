@@ -193,25 +193,20 @@ impl Writer {
         }
     }
 
-    /// Waits for a batch, or for a tick, which comes with an empty one if nothing was there.
+    /// Waits for a batch, or for a tick, which comes with an empty one.
     async fn next(&mut self) -> Batch {
-        let mut commands = Vec::new();
         let looks_unasked = self.looks_unasked();
-        let take = self.queues.take(&mut commands);
+        let take = self.queues.take();
         #[cfg(test)]
         let take = self.shared.gate.pass(take);
-        let ticked = tokio::select! {
+        let (taken, ticked) = tokio::select! {
             biased;
-            more = take => {
-                self.open = more;
-                false
-            }
-            () = self.news.closed() => {
-                self.open = false;
-                false
-            }
-            _ = self.tick.tick(), if looks_unasked => true,
+            taken = take => (taken, false),
+            () = self.news.closed() => (None, false),
+            _ = self.tick.tick(), if looks_unasked => (Some(Vec::new()), true),
         };
+        self.open = taken.is_some();
+        let commands = taken.unwrap_or_default();
         self.shared.metrics.writer.queue().lower(commands.len() as u64);
         let mut batch = Batch { ticked, ..Batch::default() };
         for command in commands {

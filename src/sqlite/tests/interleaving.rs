@@ -9,11 +9,9 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
-    future::poll_fn,
     pin::Pin,
     rc::Rc,
     sync::Arc,
-    task::Poll,
     time::Duration,
 };
 
@@ -24,7 +22,7 @@ use tempfile::TempDir;
 use super::{
     super::{DatabaseSettings, SqliteStore, StoreLimits, check, open as opening, queue::QueueSenders},
     gate::shut,
-    limits, open_with, settings,
+    limits, open_with, poll_once, settings,
 };
 use crate::{
     domain::{
@@ -265,8 +263,7 @@ impl Schedule {
 
     async fn poll(&mut self, which: usize) {
         let (caller, _) = &mut self.callers[which];
-        let polled = poll_fn(|context| Poll::Ready(caller.as_mut().poll(context))).await;
-        if polled.is_ready() {
+        if poll_once(caller.as_mut()).await.is_ready() {
             drop(self.callers.swap_remove(which));
         }
     }

@@ -1,11 +1,11 @@
 //! What memory knows of the keys on record: before they have been read, after edits by hand, and when it forgets.
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use sqlx::SqliteConnection;
 use tempfile::TempDir;
 
-use super::{Limit, NO_LIMIT, claim, id, limits, open, open_with, other, parts, settings, turn};
+use super::{Limit, NO_LIMIT, claim, id, limits, open, open_with, other, parts, poll_once, settings, turn};
 use crate::{
     domain::{
         id::MessageId,
@@ -64,8 +64,8 @@ async fn a_request_with_a_key_waits_until_the_keys_on_record_have_been_read_howe
     let mut known = pin!(store.claim(turn("key-3000"), Millis(2)).outcome());
     let mut new = pin!(store.claim(turn("new"), Millis(2)).outcome());
     // Both have begun before the keys are read.
-    assert!(poll_fn(|context| Poll::Ready(known.as_mut().poll(context))).await.is_pending());
-    assert!(poll_fn(|context| Poll::Ready(new.as_mut().poll(context))).await.is_pending());
+    assert!(poll_once(known.as_mut()).await.is_pending());
+    assert!(poll_once(new.as_mut()).await.is_pending());
     let keeper = Arc::clone(&store.shared);
     let keeper = tokio::spawn(async move { keeper.keep_keys().await });
     assert!(matches!(known.await, Ok(ClaimOutcome::Answered(_))));

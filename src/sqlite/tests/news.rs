@@ -1,15 +1,20 @@
 //! What the writer says is told on another thread, after a while.
 
-use std::{fs, future::poll_fn, pin::pin, sync::atomic::Ordering, task::Poll, time::Duration};
+use std::{
+    fs,
+    pin::{Pin, pin},
+    sync::atomic::Ordering,
+    time::Duration,
+};
 
 use sqlx::Executor as _;
 use tempfile::TempDir;
 use tokio::runtime::Builder;
 
-use super::{gate::shut, hit, limits, open, open_with, other, settings};
+use super::{gate::shut, hit, limits, open, open_with, other, poll_once, settings};
 use crate::{
     domain::rate::Scope,
-    repository::{HitOutcome, RateLimitRepository as _},
+    repository::{HitOutcome, RateLimitRepository as _, StoreError},
     sqlite::{SqliteStore, StoreLimits},
 };
 
@@ -18,27 +23,27 @@ async fn two_posts(folder: &TempDir) -> SqliteStore {
     shut(open_with(&settings(folder), StoreLimits { webhook_per_minute: 2, ..limits() })).await
 }
 
-/// Counts a hit, waits until the writer has said what came of it, and goes on with the future of whoever waits for that.
-macro_rules! said {
-    ($store:ident, $number:literal) => {{
-        let mut counted = Box::pin($store.count(hit(&$store, Scope::Webhook, $store.shared.clock.now())));
-        assert!(poll_fn(|context| Poll::Ready(counted.as_mut().poll(context))).await.is_pending());
-        $store.shared.gate.let_through(1);
-        $store.shared.gate.wait_for(|so_far| so_far.ended == $number).await;
-        counted
-    }};
+/// Counts a hit and waits until the writer has said what came of it, which is the end of this batch. What is returned waits for that.
+async fn count(store: &SqliteStore, batch: usize) -> BoxFuture<'_> {
+    let mut counted = store.count(hit(store, Scope::Webhook, store.shared.clock.now()));
+    assert!(poll_once(counted.as_mut()).await.is_pending());
+    store.shared.gate.let_through(1);
+    store.shared.gate.wait_for(|so_far| so_far.ended == batch).await;
+    counted
 }
+
+type BoxFuture<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>;
 
 /// Memory has it on its way still, and would take it from the disk as well.
 #[tokio::test]
 async fn a_hit_that_is_on_disk_and_not_told_yet_is_counted_once_though_memory_is_loaded_again() {
     let folder = TempDir::new().unwrap();
     let store = two_posts(&folder).await;
-    let counted = said!(store, 1);
+    let counted = count(&store, 1).await;
     let edit = "INSERT INTO pairing_failure (client, failed_at_ms) VALUES ('edit', 1)";
     other(&folder).await.execute(edit).await.unwrap();
     let mut caught_up = pin!(store.shared.look());
-    assert!(poll_fn(|context| Poll::Ready(caught_up.as_mut().poll(context))).await.is_pending());
+    assert!(poll_once(caught_up.as_mut()).await.is_pending());
     store.shared.gate.let_through(1);
     let loaded = async {
         while store.shared.memory.edits.load(Ordering::Relaxed) == 0 {
@@ -61,10 +66,10 @@ async fn a_hit_that_is_on_disk_and_not_told_yet_is_counted_once_though_memory_is
 async fn a_batch_that_fails_before_the_one_before_it_is_told_takes_nothing_of_that_with_it() {
     let folder = TempDir::new().unwrap();
     let store = two_posts(&folder).await;
-    let first = said!(store, 1);
+    let first = count(&store, 1).await;
     let (path, elsewhere) = (settings(&folder).path, folder.path().join("elsewhere"));
     fs::rename(&path, &elsewhere).unwrap();
-    let second = said!(store, 2);
+    let second = count(&store, 2).await;
     fs::rename(&elsewhere, &path).unwrap();
     store.shared.gate.open();
     assert!(first.await.is_ok());
